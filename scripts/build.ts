@@ -1,0 +1,81 @@
+/**
+ * Bundles the extension and the command line into dist/, with the one native package that the helper needs.
+ *
+ *   dist/extension.js      the VS Code extension
+ *   dist/teleport-env.js   the command line, which is also the daemon and the client process
+ *   dist/node_modules/     koffi, reduced to what Linux needs
+ */
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { type BuildOptions, build, context } from 'esbuild';
+
+const root = resolve(__dirname, '..');
+const dist = join(root, 'dist');
+const version: string = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version;
+
+const common: BuildOptions = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: 'node',
+  target: 'node20.19',
+  format: 'cjs',
+  sourcemap: process.argv.includes('--no-maps') ? false : 'linked',
+  sourcesContent: false,
+  minify: process.argv.includes('--minify'),
+  legalComments: 'none',
+  logLevel: 'warning',
+  define: { TELEPORT_ENV_VERSION: JSON.stringify(version) },
+};
+
+const bundles: BuildOptions[] = [
+  {
+    ...common,
+    entryPoints: ['helper/cli/main.ts'],
+    outfile: 'dist/teleport-env.js',
+    external: ['koffi'],
+    banner: { js: '#!/usr/bin/env node' },
+  },
+  { ...common, entryPoints: ['src/extension.ts'], outfile: 'dist/extension.js', external: ['vscode'] },
+];
+
+/** koffi loads `@koromix/koffi-<platform>`; only Linux with glibc, x64 and arm64, ever runs the helper. */
+function copyKoffi(): void {
+  const modules = join(root, 'node_modules');
+  const target = join(dist, 'node_modules');
+  for (const file of ['package.json', 'index.cjs', 'LICENSE.txt', 'src/koffi/index.cjs', 'src/koffi/package.json'])
+    copyIfThere(join(modules, 'koffi', file), join(target, 'koffi', file));
+  cpSync(join(modules, 'koffi/src/koffi'), join(target, 'koffi/src/koffi'), {
+    recursive: true,
+    filter: (path) => !/\.(cc|hh|h|S|asm|inc|txt|ts)$/.test(path),
+  });
+  for (const arch of ['x64', 'arm64']) {
+    const from = join(modules, '@koromix', `koffi-linux-${arch}`);
+    if (!existsSync(from)) continue;
+    cpSync(from, join(target, relative(modules, from)), { recursive: true, filter: (path) => !path.includes('musl') });
+  }
+}
+
+function copyIfThere(from: string, to: string): void {
+  if (!existsSync(from)) return;
+  mkdirSync(dirname(to), { recursive: true });
+  cpSync(from, to);
+}
+
+async function main(): Promise<void> {
+  if (process.argv.includes('--watch')) {
+    for (const bundle of bundles) await (await context(bundle)).watch();
+    return;
+  }
+  rmSync(dist, { recursive: true, force: true });
+  mkdirSync(dist);
+  // The sources are CommonJS in the bundle whatever the package says.
+  writeFileSync(join(dist, 'package.json'), '{ "type": "commonjs" }\n');
+  copyKoffi();
+  await Promise.all(bundles.filter((b) => existsSync(join(root, (b.entryPoints as string[])[0]!))).map((b) => build(b)));
+  chmodSync(join(dist, 'teleport-env.js'), 0o755);
+}
+
+main().catch((error) => {
+  console.error(String(error));
+  process.exit(1);
+});
