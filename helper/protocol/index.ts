@@ -1,3 +1,4 @@
+export * from './bridge.ts';
 export * from './errors.ts';
 export * from './ids.ts';
 export * from './methods.ts';

@@ -1,0 +1,150 @@
+/**
+ * What the extension and its client process (`teleport-env connect`) say to each other.
+ *
+ * The client process is a language server on stdio (Content-Length framing), so that `vscode-languageclient` can hold it.
+ * It answers these itself:
+ *
+ * - LSP's `initialize`, `initialized`, `shutdown` and `exit`. It answers `initialize` at once, whether or not there is a
+ *   daemon, with `serverInfo: { name: 'teleport-env', version }`. Standard input closing ends it, as `exit` does.
+ * - every request of {@link BRIDGE_METHODS}.
+ *
+ * Everything else goes to the daemon and back as it is: every request of `METHODS` but `initialize` and `shutdown` (whose
+ * names are LSP's), every notification of `NOTIFICATIONS`, `$/cancelRequest` in both layers, and errors with their `data`
+ * (`ErrorData`) untouched.
+ *
+ * Connecting to the daemon happens in `teleport/handshake`, never by itself: who wants a connection asks for it, and
+ * asks again after it was lost (how often is the extension's policy). One asked for while connected answers again, with
+ * fresh `needs`. Two at once share one attempt. While there is no connection, a request for the daemon fails with
+ * `noHelper`. When the connection is lost, requests under way fail with `noHelper`, and `teleport/lost` says why;
+ * sessions are then no longer attached.
+ *
+ * `teleport-env shell SANDBOX [--branch BRANCH] --session SESSION` attaches a real terminal to a session which the
+ * extension opened before (`session/open`), and attaches again by itself after a rollback or a restart of the daemon.
+ */
+import { z } from 'zod';
+import { BranchId, CheckpointId } from './ids.ts';
+import { METHODS } from './methods.ts';
+import { ChangeKind } from './model.ts';
+
+const SandboxRef = z.string().min(1).max(255);
+const At = z.union([CheckpointId, BranchId]);
+/** Below the workspace, with `/` between the parts. */
+const RelativePath = z.string().min(1).max(4096);
+
+/** One path that applying would write or delete in the workspace. */
+export const PlannedChange = z.object({
+  path: RelativePath,
+  kind: ChangeKind,
+  /** Where it came from, for `renamed`. */
+  from: RelativePath.optional(),
+  /** What it becomes (was, for `deleted`). */
+  type: z.enum(['file', 'folder', 'symlink', 'other']),
+  size: z.number().int().optional(),
+  /**
+   * What stands in the way; null where nothing does. `changed`: the workspace's file is no longer what the sandbox started
+   * from; `exists`: there is one where the sandbox added its own; `gone`: it was deleted in the workspace; `type`: a folder
+   * stands where a file should, or the other way round; `unwritable`: no permission. The last two can't be forced.
+   */
+  conflict: z.enum(['changed', 'exists', 'gone', 'type', 'unwritable']).nullable(),
+});
+export type PlannedChange = z.infer<typeof PlannedChange>;
+
+/** Requests that the client process answers itself, with the user's rights. */
+export const BRIDGE_METHODS = {
+  /** Connects to the daemon (starting one with the rights the user has: already root, systemd unit, `sudo -n`), and shakes hands. */
+  'teleport/handshake': {
+    params: z.object({
+      /** Who connects, for the daemon's log: `vscode 0.1.0`. */
+      client: z.string().max(200),
+      /** Without: only a daemon that runs already. */
+      start: z.boolean().default(true),
+    }),
+    result: METHODS.initialize.result,
+  },
+
+  /** What copying a folder in would take, before it is done. Stops counting after about two seconds. */
+  'workspace/measure': {
+    params: z.object({ workspace: z.string().max(4096), exclude: z.array(z.string().max(255)).default([]) }),
+    result: z.object({
+      files: z.number().int(),
+      bytes: z.number().int(),
+      /** False: counting was stopped, there is more. */
+      complete: z.boolean(),
+      /** Its top level, largest first. */
+      entries: z.array(
+        z.object({
+          name: z.string(),
+          type: z.enum(['file', 'folder', 'symlink', 'other']),
+          files: z.number().int(),
+          bytes: z.number().int(),
+        }),
+      ),
+      /** How long copying may take, in milliseconds. */
+      estimatedMs: z.number(),
+    }),
+  },
+
+  /** What applying the sandbox's files to the workspace would do. Changes nothing. */
+  'apply/plan': {
+    params: z.object({
+      sandbox: SandboxRef,
+      /** Whose files; left out: the head's. */
+      from: At.optional(),
+      /** A folder to apply to; left out: the sandbox's workspace. */
+      to: z.string().max(4096).optional(),
+    }),
+    result: z.object({
+      /** The folder it would apply to. */
+      to: z.string(),
+      /** Whose files are read: the place as it was named, or the head's branch. */
+      from: At,
+      changes: z.array(PlannedChange),
+      /** Never written, such as what lies in `.git`. */
+      left: z.array(z.object({ path: RelativePath, reason: z.string() })),
+    }),
+  },
+  /** Does it, path by path. Plans anew by itself, so that what changed since is a conflict and not lost. */
+  'apply/perform': {
+    params: z.object({
+      sandbox: SandboxRef,
+      from: At.optional(),
+      to: z.string().max(4096).optional(),
+      /** Only these; left out: all. */
+      paths: z.array(RelativePath).optional(),
+      /** Overwrite these in spite of their conflict. */
+      force: z.union([z.boolean(), z.array(RelativePath)]).default(false),
+      progress: z.string().max(100).optional(),
+    }),
+    result: z.object({
+      to: z.string(),
+      applied: z.array(RelativePath),
+      /** Left alone because of a conflict. */
+      conflicts: z.array(PlannedChange),
+      failed: z.array(z.object({ path: RelativePath, message: z.string() })),
+    }),
+  },
+  /** The workspace's changes between two places as a patch that `git apply` takes, binaries included. */
+  'apply/patch': {
+    params: z.object({
+      sandbox: SandboxRef,
+      /** Left out: the root checkpoint. */
+      from: At.optional(),
+      /** Left out: the head. */
+      to: At.optional(),
+    }),
+    result: z.object({ patch: z.string(), files: z.number().int() }),
+  },
+} as const;
+
+/** What the client process tells of itself. */
+export const BRIDGE_NOTIFICATIONS = {
+  /** The connection to the daemon is gone. */
+  'teleport/lost': z.object({ message: z.string() }),
+} as const;
+
+export type BridgeMethod = keyof typeof BRIDGE_METHODS;
+export type BridgeParams<M extends BridgeMethod> = z.input<(typeof BRIDGE_METHODS)[M]['params']>;
+export type BridgeParsed<M extends BridgeMethod> = z.output<(typeof BRIDGE_METHODS)[M]['params']>;
+export type BridgeResult<M extends BridgeMethod> = z.infer<(typeof BRIDGE_METHODS)[M]['result']>;
+export type BridgeNotification = keyof typeof BRIDGE_NOTIFICATIONS;
+export type BridgeNotificationParams<N extends BridgeNotification> = z.infer<(typeof BRIDGE_NOTIFICATIONS)[N]>;
