@@ -55,6 +55,8 @@ export const ErrorData = z.object({
   process: z.object({ pid: z.number().int(), command: z.string() }).optional(),
   /** What of that process can't be carried, in words. */
   resource: z.string().optional(),
+  /** The helper's own, for `protocolMismatch`: tells which side is the older one. */
+  protocolVersion: z.number().int().optional(),
   /** For `--verbose` only. */
   stack: z.string().optional(),
 });

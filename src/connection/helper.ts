@@ -1,0 +1,191 @@
+import { type CancellationToken, type Disposable, EventEmitter, type LogOutputChannel, type Progress } from 'vscode';
+import type { BridgeMethod, BridgeParams, BridgeResult } from '../../helper/protocol/bridge.ts';
+import type { Method, NotificationName, NotificationParams, Params, Result } from '../../helper/protocol/methods.ts';
+import { t } from '../l10n.ts';
+import { HelperError } from './errors.ts';
+import type { Place } from './place.ts';
+import { type ConnectionEvent, type ConnectionState, next, type Problem } from './state.ts';
+import type { Wire } from './wire.ts';
+
+export type Asked = Exclude<Method, 'initialize' | 'shutdown'> | BridgeMethod;
+export type AskParams<M extends Asked> = M extends Method ? Params<M> : M extends BridgeMethod ? BridgeParams<M> : never;
+export type AskResult<M extends Asked> = M extends Method ? Result<M> : M extends BridgeMethod ? BridgeResult<M> : never;
+
+export interface AskOptions {
+  /** Cancelling here cancels in the helper. */
+  readonly token?: CancellationToken;
+  /** Where the helper's progress notifications about this request go. */
+  readonly progress?: Progress<{ message?: string; increment?: number }>;
+  /** Give up after that; 0: never, somebody can cancel it. */
+  readonly timeoutMs?: number;
+}
+
+/** What most of the extension sees of the helper: one question, one answer. */
+export interface Ask {
+  <M extends Asked>(method: M, params: AskParams<M>, options?: AskOptions): Promise<AskResult<M>>;
+}
+
+const ANSWER_MS = 60_000;
+const HANDSHAKE_MS = 20_000;
+
+/** The connection: starts it, starts it again, and says how it stands. */
+export class Helper implements Disposable {
+  private current: ConnectionState = { kind: 'idle' };
+  private wire: Wire | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private tokens = 0;
+  private disposed = false;
+  private readonly stateEmitter = new EventEmitter<ConnectionState>();
+  private readonly notificationEmitter = new EventEmitter<Notified>();
+  private readonly progresses = new Map<string, Progress<{ message?: string; increment?: number }>>();
+
+  readonly onDidChangeState = this.stateEmitter.event;
+
+  constructor(
+    readonly place: Place,
+    private readonly log: LogOutputChannel,
+    private readonly client: string,
+    private readonly mayStart: () => boolean,
+  ) {}
+
+  get state(): ConnectionState {
+    return this.current;
+  }
+
+  /** Asks for a connection. Comes back when there is one, or with what stands in the way. */
+  async connect(): Promise<ConnectionState> {
+    if (this.current.kind === 'ready') return this.current;
+    if (this.current.kind !== 'connecting') {
+      clearTimeout(this.timer);
+      this.move({ type: 'connect' });
+      void this.attempt();
+    }
+    return this.settled();
+  }
+
+  /** Anew, whatever the state. */
+  async reconnect(): Promise<ConnectionState> {
+    if (this.current.kind === 'connecting') return this.settled();
+    this.drop();
+    this.current = { kind: 'idle' };
+    return this.connect();
+  }
+
+  readonly ask: Ask = async (method, params, options = {}) => {
+    if (this.current.kind !== 'ready') await this.connect();
+    const state = this.state;
+    if (state.kind !== 'ready' || !this.wire) throw notConnected(state);
+    return this.over(this.wire, method, params, options);
+  };
+
+  onNotification<N extends NotificationName>(name: N, listener: (params: NotificationParams<N>) => void): Disposable {
+    return this.notificationEmitter.event((n) => {
+      if (n.name === name) listener(n.params as NotificationParams<N>);
+    });
+  }
+
+  dispose(): void {
+    this.disposed = true;
+    clearTimeout(this.timer);
+    this.drop();
+    this.stateEmitter.dispose();
+    this.notificationEmitter.dispose();
+  }
+
+  private async over<M extends Asked>(wire: Wire, method: M, params: AskParams<M>, options: AskOptions): Promise<AskResult<M>> {
+    const { token, progress, timeoutMs = progress ? 0 : ANSWER_MS } = options;
+    let sent: object = params as object;
+    let mark: string | undefined;
+    if (progress) {
+      mark = `p${++this.tokens}`;
+      this.progresses.set(mark, progress);
+      sent = { ...sent, progress: mark };
+    }
+    try {
+      return (await wire.request(method, sent, token, timeoutMs)) as AskResult<M>;
+    } catch (error) {
+      this.log.warn(`${method}: ${error instanceof Error ? error.message : String(error)}`);
+      throw error;
+    } finally {
+      if (mark) this.progresses.delete(mark);
+    }
+  }
+
+  private async attempt(): Promise<void> {
+    const unsupported = this.place.unsupported();
+    if (unsupported) return this.move({ type: 'failed', problem: { reason: 'unsupported', message: unsupported } });
+    // The client library and the schemas are loaded when they are needed, not when the window opens.
+    const { openWire, problemOfHandshake } = await import('./wire.ts');
+    try {
+      if (!this.wire?.alive)
+        this.wire = await openWire(this.place.connect(), this.log, {
+          notified: (name, params) => this.notified(name, params),
+          closed: (message) => this.lose(message),
+        });
+      const params = { client: this.client, start: this.mayStart() };
+      const handshake = await this.wire.request('teleport/handshake', params, undefined, HANDSHAKE_MS);
+      this.move({ type: 'ready', handshake: handshake as AskResult<'teleport/handshake'> });
+    } catch (error) {
+      const problem = problemOfHandshake(error);
+      this.log.warn(`no connection: ${problem.message}`);
+      if (problem.reason === 'hanging') this.drop();
+      this.move({ type: 'failed', problem });
+    }
+  }
+
+  private notified(name: string, params: unknown): void {
+    if (name === 'teleport/lost') {
+      // The client process lives on; only its way to the daemon is gone.
+      this.lose((params as { message: string }).message);
+    } else if (name === 'progress') {
+      const { token, message, done, total } = params as NotificationParams<'progress'>;
+      const amount = done !== undefined && total ? ` ${Math.floor((100 * done) / total)} %` : '';
+      this.progresses.get(token)?.report({ message: `${message}${amount}` });
+    } else {
+      this.notificationEmitter.fire({ name: name as NotificationName, params });
+    }
+  }
+
+  private lose(message: string): void {
+    if (this.disposed || this.current.kind !== 'ready') return;
+    this.log.warn(`connection lost: ${message}`);
+    this.move({ type: 'failed', problem: { reason: 'lost', message } satisfies Problem });
+  }
+
+  private move(event: ConnectionEvent): void {
+    if (this.disposed) return;
+    const before = this.current;
+    this.current = next(before, event);
+    if (this.current === before) return;
+    this.log.debug(`connection: ${before.kind} → ${this.current.kind}`);
+    if (this.current.kind === 'waiting') this.timer = setTimeout(() => void this.connect(), this.current.delayMs);
+    this.stateEmitter.fire(this.current);
+  }
+
+  private drop(): void {
+    const wire = this.wire;
+    this.wire = undefined;
+    wire?.dispose();
+  }
+
+  private settled(): Promise<ConnectionState> {
+    if (this.current.kind !== 'connecting') return Promise.resolve(this.current);
+    return new Promise((resolve) => {
+      const listening = this.onDidChangeState((state) => {
+        if (state.kind === 'connecting') return;
+        listening.dispose();
+        resolve(state);
+      });
+    });
+  }
+}
+
+interface Notified {
+  readonly name: NotificationName;
+  readonly params: unknown;
+}
+
+function notConnected(state: ConnectionState): HelperError {
+  const problem = 'problem' in state ? state.problem : undefined;
+  return new HelperError('noHelper', problem?.message ?? t('The helper is not running.'), problem?.hint);
+}

@@ -1,0 +1,24 @@
+/**
+ * Where a helper is and how one gets there. All that differs between this machine and a virtual one ends here: the rest
+ * of the extension doesn't know which it is.
+ */
+export interface Place {
+  /** In one word or two, for the status bar and for diagnostics. */
+  readonly name: string;
+  /** Null where a helper can be; otherwise what stands in the way. */
+  unsupported(): string | null;
+  /** The client process that speaks for us. */
+  connect(): Executable;
+  /** A real process for a terminal that is attached to a session, or null where there can't be one: then it goes through our own connection. */
+  shell(sandbox: string, branch: string | undefined, session: string): Executable | null;
+  /** What installs and starts a helper, to be run where people see it; null where there is no such thing. */
+  setUp(): Executable | null;
+  /** A path on this side as it is over there. */
+  toHelperPath(path: string): string;
+}
+
+export interface Executable {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}

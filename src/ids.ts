@@ -1,0 +1,90 @@
+/** Every id that the manifest and the code share. A test compares both ways. */
+
+export const COMMANDS = {
+  // a sandbox
+  createSandbox: 'teleportEnv.createSandbox',
+  startSandbox: 'teleportEnv.startSandbox',
+  stopSandbox: 'teleportEnv.stopSandbox',
+  removeSandbox: 'teleportEnv.removeSandbox',
+  selectSandbox: 'teleportEnv.selectSandbox',
+  openTerminal: 'teleportEnv.openTerminal',
+  showActions: 'teleportEnv.showActions',
+  refresh: 'teleportEnv.refresh',
+  // moments
+  checkpoint: 'teleportEnv.checkpoint',
+  checkpointWithLabel: 'teleportEnv.checkpointWithLabel',
+  rollback: 'teleportEnv.rollback',
+  undoRollback: 'teleportEnv.undoRollback',
+  fork: 'teleportEnv.fork',
+  makeCurrent: 'teleportEnv.makeCurrent',
+  discardFork: 'teleportEnv.discardFork',
+  renameCheckpoint: 'teleportEnv.renameCheckpoint',
+  copyCheckpointId: 'teleportEnv.copyCheckpointId',
+  deleteCheckpoint: 'teleportEnv.deleteCheckpoint',
+  // the timeline
+  showOlder: 'teleportEnv.showOlder',
+  filterTimeline: 'teleportEnv.filterTimeline',
+  clearFilter: 'teleportEnv.clearFilter',
+  nextEntry: 'teleportEnv.nextEntry',
+  previousEntry: 'teleportEnv.previousEntry',
+  // files
+  showChanges: 'teleportEnv.showChanges',
+  showFileChange: 'teleportEnv.showFileChange',
+  openFileAt: 'teleportEnv.openFileAt',
+  compareWithCurrent: 'teleportEnv.compareWithCurrent',
+  selectForCompare: 'teleportEnv.selectForCompare',
+  compareWithSelected: 'teleportEnv.compareWithSelected',
+  apply: 'teleportEnv.apply',
+  exportPatch: 'teleportEnv.exportPatch',
+  // set-up
+  setUp: 'teleportEnv.setUp',
+  tryIt: 'teleportEnv.tryIt',
+  doctor: 'teleportEnv.doctor',
+  copyDiagnostics: 'teleportEnv.copyDiagnostics',
+  reconnect: 'teleportEnv.reconnect',
+  showLog: 'teleportEnv.showLog',
+  openWalkthrough: 'teleportEnv.openWalkthrough',
+} as const;
+export type CommandId = (typeof COMMANDS)[keyof typeof COMMANDS];
+
+export const CONTAINER = 'teleportEnv';
+
+export const VIEWS = {
+  sandboxes: 'teleportEnv.sandboxes',
+  timeline: 'teleportEnv.timeline',
+} as const;
+
+export const CONTEXT_KEYS = {
+  /** A `Situation`'s name: what the views have to say. */
+  situation: 'teleportEnv.situation',
+  /** State of the sandbox that the timeline shows, or `none`. */
+  sandbox: 'teleportEnv.sandbox',
+  canUndo: 'teleportEnv.canUndo',
+  filtered: 'teleportEnv.filtered',
+  comparing: 'teleportEnv.comparing',
+  /** The helper told what it needs and all is there. */
+  helperReady: 'teleportEnv.helperReady',
+} as const;
+export type ContextKey = (typeof CONTEXT_KEYS)[keyof typeof CONTEXT_KEYS];
+
+export const SETTINGS = {
+  helperPath: 'teleportEnv.helper.path',
+  helperStart: 'teleportEnv.helper.start',
+  network: 'teleportEnv.sandbox.network',
+  base: 'teleportEnv.sandbox.base',
+  environment: 'teleportEnv.sandbox.environment',
+  exclude: 'teleportEnv.copyIn.exclude',
+  askAbove: 'teleportEnv.copyIn.askAboveMegabytes',
+  checkpointCommands: 'teleportEnv.terminal.checkpointAfterCommand',
+  survivesReload: 'teleportEnv.terminal.survivesReload',
+  decorations: 'teleportEnv.decorations.enabled',
+  trace: 'teleportEnv.trace.server',
+} as const;
+export type SettingId = (typeof SETTINGS)[keyof typeof SETTINGS];
+
+export const TERMINAL_PROFILE = 'teleportEnv.shell';
+export const WALKTHROUGH = 'teleportEnv.start';
+/** Files as of a checkpoint or in a branch. */
+export const SCHEME = 'teleport-env';
+/** Rows of the timeline, for their colour only. */
+export const ENTRY_SCHEME = 'teleport-env-entry';
