@@ -1,0 +1,18 @@
+import type { Disposable, ExtensionContext, LogOutputChannel } from 'vscode';
+import type { Helper } from './connection/helper.ts';
+import type { Details } from './views/details.ts';
+import type { Store } from './views/store.ts';
+import type { Selection } from './views/selection.ts';
+
+/** What every feature is given. */
+export interface App {
+  readonly context: ExtensionContext;
+  readonly log: LogOutputChannel;
+  readonly helper: Helper;
+  readonly store: Store;
+  readonly details: Details;
+  readonly selection: Selection;
+}
+
+/** One thing that the extension does: joins itself to VS Code, and leaves when disposed. */
+export type Feature = (app: App) => Disposable;

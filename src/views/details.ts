@@ -1,0 +1,86 @@
+import type { Disposable } from 'vscode';
+import type { Ask } from '../connection/helper.ts';
+import { Signal } from '../signal.ts';
+import type { Details as Known } from './sandboxes-model.ts';
+import type { Store, StoreChange } from './store.ts';
+
+type What = 'changes' | 'processes';
+const SETTLE_MS = 150;
+
+/** Files changed and processes of a branch: asked for when a view wants them, again when something happened there. */
+export class Details implements Disposable {
+  private readonly known = new Map<string, { -readonly [K in keyof Known]: Known[K] }>();
+  private readonly wanted = new Map<string, Set<What>>();
+  private readonly waiting = new Map<string, NodeJS.Timeout>();
+  private readonly signal = new Signal<{ sandbox: string; branch: string }>();
+  private readonly listening: Disposable;
+  private disposed = false;
+
+  readonly onDidChange = this.signal.listen;
+
+  constructor(
+    private readonly ask: Ask,
+    private readonly store: Store,
+  ) {
+    this.listening = store.onDidChange((change) => this.storeChanged(change));
+  }
+
+  get(sandbox: string, branch: string): Known | undefined {
+    return this.known.get(`${sandbox}/${branch}`);
+  }
+
+  /** From now on kept fresh. Comes back when it is known for the first time, or can't be known. */
+  async want(sandbox: string, branch: string, what: What): Promise<void> {
+    const key = `${sandbox}/${branch}`;
+    const wanted = this.wanted.get(key) ?? new Set();
+    this.wanted.set(key, wanted.add(what));
+    if (!this.known.get(key)?.[what]) await this.fetch(sandbox, branch, what);
+  }
+
+  refresh(sandbox: string): void {
+    for (const [key, wanted] of this.wanted) {
+      const [id, branch] = key.split('/') as [string, string];
+      if (id !== sandbox) continue;
+      if (!this.store.sandbox(id)?.branches.some((b) => b.id === branch)) {
+        this.wanted.delete(key);
+        this.known.delete(key);
+        continue;
+      }
+      clearTimeout(this.waiting.get(key));
+      const again = () => {
+        this.waiting.delete(key);
+        for (const what of wanted) void this.fetch(id, branch, what);
+      };
+      this.waiting.set(key, setTimeout(again, SETTLE_MS));
+    }
+  }
+
+  dispose(): void {
+    this.disposed = true;
+    this.listening.dispose();
+    for (const timer of this.waiting.values()) clearTimeout(timer);
+  }
+
+  private storeChanged(change: StoreChange): void {
+    if (change.kind === 'sandboxes') for (const { id } of this.store.sandboxes) this.refresh(id);
+    else if (change.kind === 'sandbox' || change.kind === 'timeline') this.refresh(change.sandbox);
+  }
+
+  private async fetch(sandbox: string, branch: string, what: What): Promise<void> {
+    const key = `${sandbox}/${branch}`;
+    const from = this.store.sandbox(sandbox)?.branches.find((b) => b.id === branch)?.checkpoint;
+    try {
+      const found: Known =
+        what === 'processes'
+          ? { processes: (await this.ask('process/list', { sandbox, branch })).processes }
+          : from
+            ? { changes: (await this.ask('diff', { sandbox, from, to: branch })).changes }
+            : {};
+      if (this.disposed || !this.wanted.has(key)) return;
+      this.known.set(key, { ...this.known.get(key), ...found });
+      this.signal.emit({ sandbox, branch });
+    } catch {
+      // A branch may be gone by now, or the helper; both say so elsewhere. What we knew before stays.
+    }
+  }
+}

@@ -1,0 +1,177 @@
+import {
+  Disposable,
+  EventEmitter,
+  ThemeColor,
+  ThemeIcon,
+  type TreeDataProvider,
+  TreeItem,
+  TreeItemCollapsibleState,
+  window,
+} from 'vscode';
+import type { App, Feature } from '../app.ts';
+import { COMMANDS, VIEWS } from '../ids.ts';
+import { t } from '../l10n.ts';
+import {
+  branchLine,
+  branchNodes,
+  changeLine,
+  changeNodes,
+  type Line,
+  type Node,
+  nodeId,
+  processesLine,
+  processLine,
+  sandboxLine,
+} from './sandboxes-model.ts';
+
+class SandboxTree implements TreeDataProvider<Node>, Disposable {
+  private readonly changed = new EventEmitter<Node | Node[] | undefined>();
+  readonly onDidChangeTreeData = this.changed.event;
+  /** One object per node, so that a single line can be redrawn. */
+  private readonly nodes = new Map<string, Node>();
+
+  constructor(private readonly app: App) {}
+
+  refreshAll(): void {
+    this.changed.fire(undefined);
+  }
+
+  refreshSandbox(sandbox: string): void {
+    const node = this.nodes.get(sandbox);
+    if (node) this.changed.fire(node);
+  }
+
+  refreshBranch(sandbox: string, branch: string): void {
+    const kinds = ['current', 'fork', 'processes'].map((kind) => this.nodes.get(`${sandbox}/${branch}/${kind}`));
+    const found = kinds.filter((node) => node !== undefined);
+    if (found.length > 0) this.changed.fire(found);
+  }
+
+  getTreeItem(node: Node): TreeItem {
+    const line = this.lineOf(node);
+    const item = new TreeItem(line.label, COLLAPSIBLE[line.open]);
+    item.id = nodeId(node);
+    item.description = line.description;
+    item.iconPath = new ThemeIcon(line.icon, colourOf(line.tone));
+    item.contextValue = line.context;
+    item.accessibilityInformation = { label: line.spoken };
+    if (line.tooltip) item.tooltip = line.tooltip;
+    if (node.kind === 'change')
+      item.command = { command: COMMANDS.showFileChange, title: t('Show changes'), arguments: [node] };
+    if (node.kind === 'more')
+      item.command = { command: COMMANDS.showChanges, title: t('Show changes'), arguments: [node] };
+    return item;
+  }
+
+  async getChildren(node?: Node): Promise<Node[]> {
+    const { store, details } = this.app;
+    if (!node) return this.same(store.sandboxes.map(({ id }) => ({ kind: 'sandbox', sandbox: id })));
+    const sandbox = store.sandbox(node.sandbox);
+    if (!sandbox) return [];
+    switch (node.kind) {
+      case 'sandbox':
+        for (const branch of sandbox.branches) if (branch.role !== 'standby') void details.want(sandbox.id, branch.id, 'changes');
+        return this.same(branchNodes(sandbox));
+      case 'current':
+      case 'fork':
+        await details.want(sandbox.id, node.branch, 'changes');
+        return this.same(changeNodes(sandbox.id, node.branch, details.get(sandbox.id, node.branch)?.changes ?? []));
+      case 'processes': {
+        await details.want(sandbox.id, node.branch, 'processes');
+        const all = details.get(sandbox.id, node.branch)?.processes ?? [];
+        return this.same(all.map(({ pid }) => ({ kind: 'process', sandbox: sandbox.id, branch: node.branch, pid })));
+      }
+      default:
+        return [];
+    }
+  }
+
+  getParent(node: Node): Node | undefined {
+    return node.kind === 'sandbox' ? undefined : this.nodes.get(node.sandbox);
+  }
+
+  dispose(): void {
+    this.changed.dispose();
+  }
+
+  private same(nodes: Node[]): Node[] {
+    return nodes.map((node) => {
+      const id = nodeId(node);
+      const known = this.nodes.get(id);
+      // The rest of a long list counts: its number is part of it.
+      if (known && node.kind !== 'more') return known;
+      this.nodes.set(id, node);
+      return node;
+    });
+  }
+
+  private lineOf(node: Node): Line {
+    const { store, details, helper } = this.app;
+    const sandbox = store.sandbox(node.sandbox);
+    if (!sandbox) return GONE;
+    if (node.kind === 'sandbox') return sandboxLine(sandbox, helper.state.kind);
+    const known = details.get(sandbox.id, node.branch);
+    const branch = sandbox.branches.find((b) => b.id === node.branch);
+    switch (node.kind) {
+      case 'current':
+      case 'fork':
+        return branchLine(node, branch, branch && store.checkpoint(sandbox.id, branch.checkpoint), known);
+      case 'processes':
+        return processesLine(branch, known);
+      case 'process': {
+        const process = known?.processes?.find((p) => p.pid === node.pid);
+        return process ? processLine(process) : GONE;
+      }
+      case 'change': {
+        const change = known?.changes?.find((c) => c.path === node.path);
+        return change ? changeLine(change, sandbox.workspace) : GONE;
+      }
+      case 'more': {
+        const label = t('{0} more…', node.count);
+        return { ...GONE, label, icon: 'ellipsis', spoken: label };
+      }
+    }
+  }
+}
+
+const GONE: Line = { label: '', description: '', icon: 'blank', tone: 'quiet', context: 'gone', spoken: '', open: 'leaf' };
+
+const COLLAPSIBLE = {
+  closed: TreeItemCollapsibleState.Collapsed,
+  open: TreeItemCollapsibleState.Expanded,
+  leaf: TreeItemCollapsibleState.None,
+};
+
+function colourOf(tone: Line['tone']): ThemeColor | undefined {
+  switch (tone) {
+    case 'running':
+      return new ThemeColor('charts.green');
+    case 'failed':
+      return new ThemeColor('list.errorForeground');
+    default:
+      return undefined;
+  }
+}
+
+export const sandboxesView: Feature = (app) => {
+  const { store, details, helper } = app;
+  const tree = new SandboxTree(app);
+  const view = window.createTreeView<Node>(VIEWS.sandboxes, { treeDataProvider: tree, showCollapseAll: true });
+  return Disposable.from(
+    tree,
+    view,
+    helper.onDidChangeState(() => tree.refreshAll()),
+    store.onDidChange((change) => {
+      if (change.kind === 'sandboxes') tree.refreshAll();
+      else if (change.kind === 'sandbox' || change.kind === 'timeline') tree.refreshSandbox(change.sandbox);
+    }),
+    details.onDidChange(({ sandbox, branch }) => tree.refreshBranch(sandbox, branch)),
+    view.onDidChangeVisibility(({ visible }) => {
+      if (visible) void helper.connect();
+    }),
+    // The timeline follows what is selected here.
+    view.onDidChangeSelection(({ selection: [node] }) => {
+      if (node) store.show(node.sandbox);
+    }),
+  );
+};

@@ -1,0 +1,264 @@
+import {
+  type Command,
+  Disposable,
+  EventEmitter,
+  MarkdownString,
+  ThemeColor,
+  ThemeIcon,
+  type TreeDataProvider,
+  TreeItem,
+  TreeItemCollapsibleState,
+  Uri,
+  window,
+} from 'vscode';
+import type { App, Feature } from '../app.ts';
+import { COMMANDS, ENTRY_SCHEME, VIEWS } from '../ids.ts';
+import { t } from '../l10n.ts';
+import { register } from '../register.ts';
+import type { Entry } from './selection.ts';
+import { type Filter, hover, type Row, rows, type Tone } from './timeline-model.ts';
+
+interface Older {
+  readonly kind: 'older';
+  readonly sandbox: string;
+}
+type Element = Entry | Older;
+
+export const FIRST_PAGE = 200;
+const NEXT_PAGE = 1_000;
+/** Relative times move on. */
+const TICK_MS = 10_000;
+
+class TimelineTree implements TreeDataProvider<Element>, Disposable {
+  private readonly changed = new EventEmitter<Element[] | undefined>();
+  readonly onDidChangeTreeData = this.changed.event;
+  /** One object per entry, so that a single row can be redrawn. */
+  private readonly elements = new Map<string, { readonly element: Entry; row: Row }>();
+  private order: string[] = [];
+  private older: Older | undefined;
+  private sandbox: string | undefined;
+
+  constructor(private readonly app: App) {
+    this.work();
+  }
+
+  get entries(): Entry[] {
+    return this.order.map((id) => this.elements.get(id)!.element);
+  }
+
+  /** Works out all rows, redraws those that look different. */
+  refresh(): void {
+    const before = { order: this.order, older: this.older, sandbox: this.sandbox };
+    const changed = this.work();
+    const sameList =
+      before.sandbox === this.sandbox &&
+      before.order.length === this.order.length &&
+      before.order.every((id, i) => id === this.order[i]) &&
+      (before.older === undefined) === (this.older === undefined);
+    if (!sameList) this.changed.fire(undefined);
+    else if (changed.length > 0) this.changed.fire(changed);
+  }
+
+  getTreeItem(element: Element): TreeItem {
+    if (element.kind === 'older') return olderItem(element);
+    const row = this.elements.get(element.id)?.row;
+    const item = new TreeItem(row?.label ?? element.id, TreeItemCollapsibleState.None);
+    item.id = `${element.sandbox}/${element.id}`;
+    if (!row) return item;
+    item.description = row.description;
+    item.iconPath = new ThemeIcon(row.icon, colourOf(row.tone));
+    item.contextValue = row.context;
+    item.accessibilityInformation = { label: row.spoken };
+    if (row.tone === 'aside') item.resourceUri = Uri.from({ scheme: ENTRY_SCHEME, path: `/${element.id}`, query: row.tone });
+    item.command = showChangesOf(element);
+    return item;
+  }
+
+  resolveTreeItem(item: TreeItem, element: Element): TreeItem {
+    if (element.kind === 'older') return item;
+    const checkpoint = this.app.store.checkpoint(element.sandbox, element.id);
+    if (checkpoint) {
+      const text = new MarkdownString(hover(checkpoint, new Date(checkpoint.createdAt).toLocaleString()), true);
+      text.isTrusted = false;
+      item.tooltip = text;
+    }
+    return item;
+  }
+
+  getChildren(element?: Element): Element[] {
+    if (element) return [];
+    const entries: Element[] = this.entries;
+    return this.older ? [...entries, this.older] : entries;
+  }
+
+  getParent(): undefined {
+    return undefined;
+  }
+
+  dispose(): void {
+    this.changed.dispose();
+  }
+
+  private work(): Entry[] {
+    const { store, selection } = this.app;
+    const sandbox = store.shown;
+    if (this.sandbox !== sandbox?.id) this.elements.clear();
+    this.sandbox = sandbox?.id;
+    const timeline = sandbox && store.timeline(sandbox.id);
+    if (!sandbox || !timeline) {
+      this.order = [];
+      this.older = undefined;
+      return [];
+    }
+    const comparing = selection.comparing?.sandbox === sandbox.id ? selection.comparing.id : undefined;
+    const options = { now: Date.now(), branches: sandbox.branches, comparing };
+    const all = rows(timeline, selection.filter ? { ...options, filter: selection.filter } : options);
+    const changed: Entry[] = [];
+    for (const row of all) {
+      const known = this.elements.get(row.id);
+      if (!known) this.elements.set(row.id, { element: { kind: 'entry', sandbox: sandbox.id, id: row.id }, row });
+      else {
+        if (!sameRow(known.row, row)) changed.push(known.element);
+        known.row = row;
+      }
+    }
+    this.order = all.map((row) => row.id);
+    this.older = timeline.more ? (this.older ?? { kind: 'older', sandbox: sandbox.id }) : undefined;
+    return changed;
+  }
+}
+
+function sameRow(a: Row, b: Row): boolean {
+  return (
+    a.label === b.label &&
+    a.description === b.description &&
+    a.icon === b.icon &&
+    a.tone === b.tone &&
+    a.context === b.context &&
+    a.spoken === b.spoken
+  );
+}
+
+function colourOf(tone: Tone): ThemeColor | undefined {
+  switch (tone) {
+    case 'current':
+      return new ThemeColor('charts.green');
+    case 'failed':
+      return new ThemeColor('list.warningForeground');
+    case 'broken':
+      return new ThemeColor('list.errorForeground');
+    case 'aside':
+      return new ThemeColor('descriptionForeground');
+    case 'plain':
+      return undefined;
+  }
+}
+
+function showChangesOf(entry: Entry): Command {
+  return { command: COMMANDS.showChanges, title: t('Show changes'), arguments: [entry] };
+}
+
+function olderItem(element: Older): TreeItem {
+  const item = new TreeItem(t('Show older'), TreeItemCollapsibleState.None);
+  item.id = `${element.sandbox}/older`;
+  item.iconPath = new ThemeIcon('ellipsis');
+  item.command = { command: COMMANDS.showOlder, title: t('Show older'), arguments: [element] };
+  item.contextValue = 'older';
+  return item;
+}
+
+function filterWords(filter: Filter): string {
+  switch (filter.kind) {
+    case 'commands':
+      return t('Only commands');
+    case 'labelled':
+      return t('Only labelled entries');
+    case 'failed':
+      return t('Only failures');
+    case 'changed':
+      return t('Only entries that changed files');
+    case 'text':
+      return t('Only entries with “{0}”', filter.text);
+  }
+}
+
+export const timelineView: Feature = (app) => {
+  const { store, selection } = app;
+  const tree = new TimelineTree(app);
+  const view = window.createTreeView<Element>(VIEWS.timeline, { treeDataProvider: tree });
+  const head = () => {
+    view.description = store.shown?.name ?? '';
+    const { filter } = selection;
+    view.message = filter && store.shown ? t('{0}: {1} shown', filterWords(filter), tree.entries.length) : undefined;
+  };
+  const refresh = () => {
+    tree.refresh();
+    head();
+  };
+  let timer: NodeJS.Timeout | undefined;
+  const tick = () => {
+    clearInterval(timer);
+    timer = view.visible ? setInterval(() => tree.refresh(), TICK_MS) : undefined;
+  };
+  head();
+
+  const step = async (by: 1 | -1) => {
+    const entries = tree.entries;
+    if (entries.length === 0) return;
+    const at = entries.findIndex((e) => e.id === selection.entry?.id);
+    const to = entries[Math.min(entries.length - 1, Math.max(0, at < 0 ? 0 : at + by))]!;
+    await view.reveal(to, { select: true, focus: true });
+  };
+
+  return Disposable.from(
+    tree,
+    view,
+    store.onDidChange(refresh),
+    selection.onDidChange(refresh),
+    view.onDidChangeVisibility(() => {
+      tick();
+      if (view.visible) void app.helper.connect();
+    }),
+    view.onDidChangeSelection(({ selection: [chosen] }) => {
+      selection.entry = chosen?.kind === 'entry' ? chosen : undefined;
+    }),
+    { dispose: () => clearInterval(timer) },
+    register(app, {
+      [COMMANDS.showOlder]: async () => {
+        const sandbox = store.shown;
+        const oldest = sandbox && store.timeline(sandbox.id)?.checkpoints.at(-1);
+        if (!oldest) return;
+        const page = { sandbox: sandbox.id, before: oldest.id as never, limit: NEXT_PAGE };
+        const { checkpoints, more } = await window.withProgress({ location: { viewId: VIEWS.timeline } }, () =>
+          app.helper.ask('checkpoint/list', page),
+        );
+        store.addOlder(sandbox.id, checkpoints, more);
+      },
+      [COMMANDS.filterTimeline]: () => chooseFilter(app),
+      [COMMANDS.clearFilter]: () => {
+        selection.filter = undefined;
+      },
+      [COMMANDS.nextEntry]: () => step(1),
+      [COMMANDS.previousEntry]: () => step(-1),
+    }),
+  );
+};
+
+async function chooseFilter(app: App): Promise<void> {
+  const items: { label: string; filter: Filter | 'text' | undefined }[] = [
+    { label: t('All entries'), filter: undefined },
+    { label: t('Only commands'), filter: { kind: 'commands' } },
+    { label: t('Only labelled entries'), filter: { kind: 'labelled' } },
+    { label: t('Only failures'), filter: { kind: 'failed' } },
+    { label: t('Only entries that changed files'), filter: { kind: 'changed' } },
+    { label: t('With a text…'), filter: 'text' },
+  ];
+  const chosen = await window.showQuickPick(items, { placeHolder: t('Which entries does the timeline show?') });
+  if (!chosen) return;
+  if (chosen.filter !== 'text') {
+    app.selection.filter = chosen.filter;
+    return;
+  }
+  const text = await window.showInputBox({ prompt: t('A part of a command, a label or an id') });
+  if (text) app.selection.filter = { kind: 'text', text };
+}
