@@ -1,0 +1,176 @@
+import { Buffer } from 'node:buffer';
+import {
+  Disposable,
+  EventEmitter,
+  type FileChangeEvent,
+  FileChangeType,
+  FilePermission,
+  type FileStat,
+  FileSystemError,
+  type FileSystemProvider,
+  FileType,
+  Uri,
+  workspace,
+} from 'vscode';
+import type { FileStat as Found } from '../../helper/protocol/model.ts';
+import type { App, Feature } from '../app.ts';
+import { HelperError } from '../connection/errors.ts';
+import { SCHEME } from '../ids.ts';
+import { t } from '../l10n.ts';
+import { bytes } from '../views/words.ts';
+import { type Address, addressOf, authorityOf, NOTHING } from './address.ts';
+
+const CHUNK = 4_194_304;
+/** An editor holds no more anyway. */
+const LARGEST = 64_000_000;
+const TYPES: Record<Found['type'], FileType> = {
+  file: FileType.File,
+  folder: FileType.Directory,
+  symlink: FileType.SymbolicLink | FileType.File,
+  other: FileType.Unknown,
+};
+
+export function fileUri(address: Address): Uri {
+  return Uri.from({ scheme: SCHEME, authority: authorityOf(address), path: address.path });
+}
+
+export function nothingUri(path: string): Uri {
+  return Uri.from({ scheme: SCHEME, authority: NOTHING, path });
+}
+
+class MomentFiles implements FileSystemProvider, Disposable {
+  private readonly changed = new EventEmitter<FileChangeEvent[]>();
+  readonly onDidChangeFile = this.changed.event;
+  private readonly disposable: Disposable;
+
+  constructor(private readonly app: App) {
+    const { helper } = app;
+    this.disposable = Disposable.from(
+      this.changed,
+      // Open documents of a checkpoint that goes say so; those of a live branch follow it.
+      helper.onNotification('checkpoint/removed', ({ sandbox, checkpoint }) => this.fire(sandbox, checkpoint, FileChangeType.Deleted)),
+      helper.onNotification('sandbox/removed', ({ sandbox }) => this.fire(sandbox, undefined, FileChangeType.Deleted)),
+      helper.onNotification('checkpoint/added', ({ sandbox }) => this.fire(sandbox, 'branches', FileChangeType.Changed)),
+      helper.onNotification('head/moved', ({ sandbox }) => this.fire(sandbox, 'branches', FileChangeType.Changed)),
+    );
+  }
+
+  async stat(uri: Uri): Promise<FileStat> {
+    const address = this.address(uri);
+    if (address === NOTHING) return { type: FileType.File, ctime: 0, mtime: 0, size: 0, permissions: FilePermission.Readonly };
+    const found = await this.asking(uri, () => this.app.helper.ask('file/stat', asked(address)));
+    return {
+      type: TYPES[found.type],
+      ctime: found.mtimeMs,
+      mtime: found.mtimeMs,
+      size: found.size,
+      permissions: FilePermission.Readonly,
+    };
+  }
+
+  async readDirectory(uri: Uri): Promise<[string, FileType][]> {
+    const address = this.address(uri);
+    if (address === NOTHING) return [];
+    const { entries } = await this.asking(uri, () => this.app.helper.ask('file/list', asked(address)));
+    return entries.map(({ name, stat }) => [name, TYPES[stat.type]]);
+  }
+
+  async readFile(uri: Uri): Promise<Uint8Array> {
+    const address = this.address(uri);
+    if (address === NOTHING) return new Uint8Array();
+    const parts: Buffer[] = [];
+    let offset = 0;
+    for (;;) {
+      const params = { ...asked(address), offset, length: CHUNK };
+      const { data, size, eof } = await this.asking(uri, () => this.app.helper.ask('file/read', params));
+      if (size > LARGEST)
+        throw FileSystemError.Unavailable(t('{0} is too large to show ({1}).', address.path, bytes(size)));
+      const part = Buffer.from(data, 'base64');
+      parts.push(part);
+      offset += part.length;
+      if (eof || part.length === 0) return parts.length === 1 ? part : Buffer.concat(parts);
+    }
+  }
+
+  watch(): Disposable {
+    return new Disposable(() => {});
+  }
+
+  createDirectory(): never {
+    throw readOnly();
+  }
+
+  writeFile(): never {
+    throw readOnly();
+  }
+
+  delete(): never {
+    throw readOnly();
+  }
+
+  rename(): never {
+    throw readOnly();
+  }
+
+  dispose(): void {
+    this.disposable.dispose();
+  }
+
+  private address(uri: Uri): Address | typeof NOTHING {
+    const address = addressOf(uri);
+    if (!address) throw FileSystemError.FileNotFound(uri);
+    return address;
+  }
+
+  private async asking<T>(uri: Uri, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw toFileSystemError(uri, error);
+    }
+  }
+
+  private fire(sandbox: string, at: string | undefined, type: FileChangeType): void {
+    const events = workspace.textDocuments.flatMap(({ uri }) => {
+      const address = uri.scheme === SCHEME ? addressOf(uri) : undefined;
+      if (!address || address === NOTHING || address.sandbox !== sandbox) return [];
+      const hit = at === undefined || (at === 'branches' ? address.at.startsWith('b') : address.at === at);
+      return hit ? [{ type, uri }] : [];
+    });
+    if (events.length > 0) this.changed.fire(events);
+  }
+}
+
+function asked({ sandbox, at, path }: Address) {
+  return { sandbox, at, path };
+}
+
+function readOnly(): FileSystemError {
+  return FileSystemError.NoPermissions(t('Files of a past moment can’t be changed.'));
+}
+
+function toFileSystemError(uri: Uri, error: unknown): unknown {
+  if (!(error instanceof HelperError)) return error;
+  switch (error.code) {
+    case 'unknownPath':
+      return FileSystemError.FileNotFound(uri);
+    case 'unknownCheckpoint':
+    case 'unknownBranch':
+    case 'unknownSandbox':
+      return FileSystemError.FileNotFound(t('{0} Its files can’t be shown any more.', error.message));
+    case 'notADirectory':
+      return FileSystemError.FileNotADirectory(uri);
+    case 'notAFile':
+      return FileSystemError.FileIsADirectory(uri);
+    case 'notAllowed':
+      return FileSystemError.NoPermissions(uri);
+    default:
+      return FileSystemError.Unavailable(error.message);
+  }
+}
+
+export const fileSystem: Feature = (app) => {
+  const provider = new MomentFiles(app);
+  const options = { isReadonly: true, isCaseSensitive: true };
+  return Disposable.from(provider, workspace.registerFileSystemProvider(SCHEME, provider, options));
+};
