@@ -143,6 +143,8 @@ export const METHODS = {
       rows: Size.optional(),
       /** The process is killed after that. */
       timeoutMs: Millis.optional(),
+      /** Without: who opens it is not attached; somebody else will be. */
+      attach: z.boolean().default(true),
     }),
     result: z.object({ session: SessionId }),
   },
