@@ -12,6 +12,7 @@ const O_CLOEXEC = 0o2000000;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const AT_NO_AUTOMOUNT = 0x800;
+const AT_EMPTY_PATH = 0x1000;
 const STATX_BASIC_STATS = 0x7ff;
 /** Of linux/stat.h: the root of a mount, so not what the file system itself has there. */
 const STATX_ATTR_MOUNT_ROOT = 0x2000;
@@ -89,6 +90,12 @@ export function lastTimes(into = Buffer.alloc(32)): Buffer {
   return into;
 }
 
+/** fstat(2), of an O_PATH descriptor too. */
+export function statOf(fd: number): Stat {
+  check(libc().statx(fd, cBytes(''), AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, statBuffer), 'statx');
+  return new Stat(statView);
+}
+
 export function setTimes(dir: number, name: string, of: Buffer): void {
   check(libc().utimensat(dir, cBytes(name), of, AT_SYMLINK_NOFOLLOW), 'utimensat', showBytes(name));
 }
@@ -102,6 +109,8 @@ export function openAt(dir: number, name: string, flags: number, mode = 0): numb
   return check(libc().openat(dir, cBytes(name), flags | O_CLOEXEC, mode), 'open', showBytes(name));
 }
 
+/** Of asm-generic/fcntl.h: a descriptor of the thing itself, be it a symlink, without opening it. */
+export const OPEN_PATH = 0o10000000 | constants.O_NOFOLLOW;
 export const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW | constants.O_NOATIME;
 export const OPEN_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NOATIME | constants.O_NONBLOCK;
 

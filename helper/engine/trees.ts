@@ -3,11 +3,12 @@ import { promises as fs, readFileSync, realpathSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { promisify } from 'node:util';
 import { close, DT_DIR, lastTimes, namesIn, OPEN_DIRECTORY, openAt, openRoot, setTimesOf, statAt } from './at.ts';
-import { cBytes, check, lastErrno, libc, showBytes, systemError } from './libc.ts';
-import { mirrorXattrs } from './xattrs.ts';
+import { cBytes, check, lastErrno, libc, showBytes, systemError, toBytes } from './libc.ts';
+import { copyXattrs, mirrorXattrs } from './xattrs.ts';
 
 const run = promisify(execFile);
 const RENAME_NOREPLACE = 1;
+const AT_FDCWD = -100;
 
 /** How many entries `dir` holds, at any depth, itself not counted; stops counting at `limit`. */
 export function countEntries(dir: string, limit: number): number {
@@ -33,6 +34,30 @@ function countBelow(dir: number, limit: number): number {
     }
   }
   return Math.min(count, limit);
+}
+
+/**
+ * Makes the directory `path` with the mode, owner, times and xattrs of the directory `like`, overlayfs' own left out.
+ * A fresh upper directory needs it: of the root folder an overlay shows what its topmost directory has.
+ */
+export function makeLike(path: string, like: string): void {
+  const source = openRoot(like);
+  try {
+    const stat = statAt(source, '.')!;
+    const times = lastTimes();
+    check(libc().mkdirat(AT_FDCWD, cBytes(toBytes(path)), 0o700), 'mkdir', path);
+    const target = openRoot(path);
+    try {
+      check(libc().fchownat(target, cBytes('.'), stat.uid, stat.gid, 0), 'fchownat', path);
+      check(libc().fchmod(target, stat.mode & 0o7777), 'fchmod', path);
+      copyXattrs(source, target, (name) => !name.startsWith('trusted.overlay.'));
+      setTimesOf(target, times);
+    } finally {
+      close(target);
+    }
+  } finally {
+    close(source);
+  }
 }
 
 /**

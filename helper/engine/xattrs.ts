@@ -7,10 +7,11 @@ const LIMIT = 65_536;
 const list = Buffer.allocUnsafeSlow(LIMIT);
 const value = Buffer.allocUnsafeSlow(LIMIT);
 
-/** Gives the open file `to` every xattr of `from`. */
-export function copyXattrs(from: number, to: number): void {
+/** Gives the open file `to` every xattr of `from` that is `wanted`. */
+export function copyXattrs(from: number, to: number, wanted: (name: string) => boolean = () => true): void {
   const size = check(libc().flistxattr(from, list, LIMIT), 'flistxattr');
   for (const name of xattrNames(list, size)) {
+    if (!wanted(name)) continue;
     const key = Buffer.from(`${name}\0`);
     const length = check(libc().fgetxattr(from, key, value, LIMIT), 'fgetxattr');
     check(libc().fsetxattr(to, key, value, length, 0), 'fsetxattr');
