@@ -1,8 +1,8 @@
 import type { Disposable, ExtensionContext, LogOutputChannel } from 'vscode';
 import type { Helper } from './connection/helper.ts';
 import type { Details } from './views/details.ts';
-import type { Store } from './views/store.ts';
 import type { Selection } from './views/selection.ts';
+import type { Store } from './views/store.ts';
 
 /** What every feature is given. */
 export interface App {

@@ -15,7 +15,10 @@ export const moments: Feature = (app) =>
   register(app, {
     [COMMANDS.checkpoint]: (argument) => checkpoint(app, argument, undefined),
     [COMMANDS.checkpointWithLabel]: async (argument) => {
-      const label = await window.showInputBox({ prompt: t('A name for this moment'), placeHolder: t('before the rewrite') });
+      const label = await window.showInputBox({
+        prompt: t('A name for this moment'),
+        placeHolder: t('before the rewrite'),
+      });
       return label === undefined ? undefined : checkpoint(app, argument, label || undefined);
     },
     [COMMANDS.rollback]: async (argument) => {
@@ -112,7 +115,9 @@ export async function rollback(app: App, moment: Moment, discard = false): Promi
     ...(moved.saved === null ? {} : { [t('Undo')]: () => undo(app, sandbox) }),
     ...(came === undefined || came === to.id
       ? {}
-      : { [t('Show changes')]: () => commands.executeCommand(COMMANDS.showChanges, { sandbox, from: came, to: to.id }) }),
+      : {
+          [t('Show changes')]: () => commands.executeCommand(COMMANDS.showChanges, { sandbox, from: came, to: to.id }),
+        }),
   });
   return moved;
 }
@@ -162,8 +167,11 @@ async function targetFork(app: App, argument: unknown, ask: string) {
     window.setStatusBarMessage(t('There is no live fork'), 3_000);
     return undefined;
   }
-  const items = forks.map((b) => ({ label: t('Live fork {0}', b.id), description: t('after {0}', b.checkpoint), branch: b.id }));
+  const items = forks.map((b) => ({
+    label: t('Live fork {0}', b.id),
+    description: t('after {0}', b.checkpoint),
+    branch: b.id,
+  }));
   const chosen = items.length === 1 ? items[0] : await window.showQuickPick(items, { placeHolder: ask });
   return chosen && { sandbox: sandbox.id, branch: chosen.branch };
 }
-

@@ -1,6 +1,6 @@
 import { commands, type LogOutputChannel, window } from 'vscode';
 import { HelperError } from './connection/errors.ts';
-import { type CommandId, COMMANDS } from './ids.ts';
+import { COMMANDS, type CommandId } from './ids.ts';
 import { t } from './l10n.ts';
 
 /** What a button of an error message does. */

@@ -120,7 +120,16 @@ async function leftOut(app: App, folder: string, exclude: string[]): Promise<str
 }
 
 /** What a build makes again. */
-const REBUILT: ReadonlySet<string> = new Set(['node_modules', '.venv', 'venv', 'target', 'dist', 'build', '.next', '.cache']);
+const REBUILT: ReadonlySet<string> = new Set([
+  'node_modules',
+  '.venv',
+  'venv',
+  'target',
+  'dist',
+  'build',
+  '.next',
+  '.cache',
+]);
 
 async function stop(app: App, sandbox: Sandbox): Promise<void> {
   await app.helper.ask('sandbox/stop', { sandbox: sandbox.id });

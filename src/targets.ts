@@ -10,7 +10,11 @@ import { ago, nameOf, stateOf } from './views/words.ts';
  * What a command is about. From a view it is the line that was clicked, from another extension an object with ids, from the
  * palette or a key what is selected, and where nothing is, one asks.
  */
-export async function targetSandbox(app: App, argument: unknown, ask = t('Which sandbox?')): Promise<Sandbox | undefined> {
+export async function targetSandbox(
+  app: App,
+  argument: unknown,
+  ask = t('Which sandbox?'),
+): Promise<Sandbox | undefined> {
   const id = field(argument, 'sandbox');
   if (id !== undefined) {
     const sandbox = app.store.sandbox(id);

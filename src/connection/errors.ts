@@ -27,7 +27,10 @@ export class HelperError extends Error {
 /** From whatever a request threw. `data` is what the wire carries in a JSON-RPC error. */
 export function toHelperError(error: unknown, codes: ReadonlySet<string>): HelperError {
   if (error instanceof HelperError) return error;
-  const { message, data } = (error ?? {}) as { message?: unknown; data?: Partial<ErrorData> & { protocolVersion?: number } };
+  const { message, data } = (error ?? {}) as {
+    message?: unknown;
+    data?: Partial<ErrorData> & { protocolVersion?: number };
+  };
   const text = typeof message === 'string' ? message : String(error);
   if (data && typeof data.code === 'string' && codes.has(data.code))
     return new HelperError(data.code, text, data.hint, data.process, data.protocolVersion, { cause: error });

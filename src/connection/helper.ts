@@ -8,8 +8,16 @@ import { type ConnectionEvent, type ConnectionState, next, type Problem } from '
 import type { Wire } from './wire.ts';
 
 export type Asked = Exclude<Method, 'initialize' | 'shutdown'> | BridgeMethod;
-export type AskParams<M extends Asked> = M extends Method ? Params<M> : M extends BridgeMethod ? BridgeParams<M> : never;
-export type AskResult<M extends Asked> = M extends Method ? Result<M> : M extends BridgeMethod ? BridgeResult<M> : never;
+export type AskParams<M extends Asked> = M extends Method
+  ? Params<M>
+  : M extends BridgeMethod
+    ? BridgeParams<M>
+    : never;
+export type AskResult<M extends Asked> = M extends Method
+  ? Result<M>
+  : M extends BridgeMethod
+    ? BridgeResult<M>
+    : never;
 
 export interface AskOptions {
   /** Cancelling here cancels in the helper. */
@@ -21,9 +29,7 @@ export interface AskOptions {
 }
 
 /** What most of the extension sees of the helper: one question, one answer. */
-export interface Ask {
-  <M extends Asked>(method: M, params: AskParams<M>, options?: AskOptions): Promise<AskResult<M>>;
-}
+export type Ask = <M extends Asked>(method: M, params: AskParams<M>, options?: AskOptions) => Promise<AskResult<M>>;
 
 const ANSWER_MS = 60_000;
 const HANDSHAKE_MS = 20_000;
@@ -92,7 +98,12 @@ export class Helper implements Disposable {
     this.notificationEmitter.dispose();
   }
 
-  private async over<M extends Asked>(wire: Wire, method: M, params: AskParams<M>, options: AskOptions): Promise<AskResult<M>> {
+  private async over<M extends Asked>(
+    wire: Wire,
+    method: M,
+    params: AskParams<M>,
+    options: AskOptions,
+  ): Promise<AskResult<M>> {
     const { token, progress, timeoutMs = progress ? 0 : ANSWER_MS } = options;
     let sent: object = params as object;
     let mark: string | undefined;

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Executable, Place } from './place.ts';
 import { t } from '../l10n.ts';
+import type { Executable, Place } from './place.ts';
 
 export interface NativeOptions {
   readonly extensionPath: string;
@@ -32,7 +32,7 @@ export function nativePlace(options: () => NativeOptions): Place {
         : null,
     setUp: () => {
       const { extensionPath, packaging } = options();
-      const script = join(extensionPath, 'scripts', 'setup-linux');
+      const script = join(extensionPath, 'scripts', 'setup-linux.sh');
       if (!existsSync(script)) return null;
       // A Flatpak's editor sees another root than the machine's.
       const before = packaging === 'flatpak' ? ['flatpak-spawn', '--host'] : [];

@@ -1,5 +1,5 @@
 /** The one file that knows `vscode-languageclient`. Loaded when a connection is first asked for. */
-import { CancellationTokenSource, type CancellationToken, type LogOutputChannel } from 'vscode';
+import { type CancellationToken, CancellationTokenSource, type LogOutputChannel } from 'vscode';
 import {
   CloseAction,
   ErrorAction,
@@ -15,7 +15,7 @@ import { METHODS, NOTIFICATIONS, PROTOCOL_VERSION } from '../../helper/protocol/
 import { t } from '../l10n.ts';
 import { HelperError, toHelperError } from './errors.ts';
 import type { Executable } from './place.ts';
-import { problemOf, type Problem } from './state.ts';
+import { type Problem, problemOf } from './state.ts';
 
 export interface Wire {
   /** False once the client process has ended. */
@@ -111,9 +111,16 @@ export async function openWire(executable: Executable, log: LogOutputChannel, ev
     wire.dispose();
     const detail = error instanceof Error ? error.message : String(error);
     if (error instanceof HelperError) throw error;
-    throw new HelperError('noHelper', t('The helper’s client process did not start: {0}', detail), undefined, undefined, undefined, {
-      cause: error,
-    });
+    throw new HelperError(
+      'noHelper',
+      t('The helper’s client process did not start: {0}', detail),
+      undefined,
+      undefined,
+      undefined,
+      {
+        cause: error,
+      },
+    );
   }
   return wire;
 }

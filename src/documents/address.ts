@@ -14,7 +14,10 @@ export function authorityOf({ sandbox, at }: Pick<Address, 'sandbox' | 'at'>): s
   return `${at}.${sandbox}`;
 }
 
-export function addressOf(uri: { readonly authority: string; readonly path: string }): Address | typeof NOTHING | undefined {
+export function addressOf(uri: {
+  readonly authority: string;
+  readonly path: string;
+}): Address | typeof NOTHING | undefined {
   if (uri.authority === NOTHING) return NOTHING;
   const match = /^([kb]\d{1,9})\.(s\d{1,9})$/.exec(uri.authority);
   if (!match) return undefined;

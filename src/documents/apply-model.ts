@@ -28,7 +28,8 @@ export function applyLines(changes: readonly PlannedChange[]) {
       force: change.conflict !== null,
     };
   };
-  const of = (...conflicts: (PlannedChange['conflict'])[]) => changes.filter((c) => conflicts.includes(c.conflict)).map(line);
+  const of = (...conflicts: PlannedChange['conflict'][]) =>
+    changes.filter((c) => conflicts.includes(c.conflict)).map(line);
   return {
     fine: of(null),
     conflicting: of('changed', 'exists', 'gone'),

@@ -1,4 +1,13 @@
-import { commands, ProgressLocation, type QuickInputButton, type QuickPickItem, QuickPickItemKind, ThemeIcon, Uri, window } from 'vscode';
+import {
+  commands,
+  ProgressLocation,
+  type QuickInputButton,
+  type QuickPickItem,
+  QuickPickItemKind,
+  ThemeIcon,
+  Uri,
+  window,
+} from 'vscode';
 import type { BridgeResult } from '../../helper/protocol/bridge.ts';
 import type { App, Feature } from '../app.ts';
 import { COMMANDS } from '../ids.ts';
@@ -23,8 +32,9 @@ export const apply: Feature = (app) =>
       if (!sandbox) return;
       const from = field(argument, 'id') ?? field(argument, 'branch');
       const params = { sandbox: sandbox.id, ...(from === undefined ? {} : { from: from as never }) };
-      const plan = await window.withProgress({ location: ProgressLocation.Window, title: t('Comparing with the workspace') }, () =>
-        app.helper.ask('apply/plan', params),
+      const plan = await window.withProgress(
+        { location: ProgressLocation.Window, title: t('Comparing with the workspace') },
+        () => app.helper.ask('apply/plan', params),
       );
       if (plan.changes.length === 0) {
         window.setStatusBarMessage(t('The workspace has all of {0}: nothing to apply', sandbox.name), 5_000);

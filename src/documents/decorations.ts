@@ -34,7 +34,7 @@ export const decorations: Feature = (app) => {
     provideFileDecoration: (uri: Uri): FileDecoration | undefined => {
       if (uri.scheme === ENTRY_SCHEME) return { color: new ThemeColor('descriptionForeground') };
       if (uri.scheme !== 'file' || !marked.has(uri.fsPath)) return undefined;
-      return { badge: '◆', tooltip: t('Different in the sandbox'), propagate: false };
+      return { badge: '◆', tooltip: t('Changed in the sandbox'), propagate: false };
     },
   };
   later();

@@ -29,7 +29,13 @@ export const diffs: Feature = (app) =>
       const head = moment && app.store.sandbox(moment.sandbox)?.head;
       if (!moment) return;
       if (!head) throw new HelperError('notRunning', t('The sandbox is not running.'), t('Start it first.'));
-      return compare(app, moment.sandbox, moment.checkpoint.id, head, between(app, moment.sandbox, moment.checkpoint.id, head));
+      return compare(
+        app,
+        moment.sandbox,
+        moment.checkpoint.id,
+        head,
+        between(app, moment.sandbox, moment.checkpoint.id, head),
+      );
     },
     [COMMANDS.compareWithSelected]: async (argument) => {
       const from = app.selection.comparing;
@@ -103,7 +109,8 @@ async function openFile(app: App, sandbox: string, at: string): Promise<void> {
   let path = workspace;
   for (;;) {
     const { entries } = await app.helper.ask('file/list', { sandbox, at: at as never, path });
-    const up = path === '/' ? [] : [{ label: '$(arrow-up) ..', to: path.slice(0, path.lastIndexOf('/')) || '/', folder: true }];
+    const up =
+      path === '/' ? [] : [{ label: '$(arrow-up) ..', to: path.slice(0, path.lastIndexOf('/')) || '/', folder: true }];
     const items = entries
       .map(({ name, stat }) => ({ name, folder: stat.type === 'folder' }))
       .sort((a, b) => Number(b.folder) - Number(a.folder) || a.name.localeCompare(b.name))

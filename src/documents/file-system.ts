@@ -48,16 +48,21 @@ class MomentFiles implements FileSystemProvider, Disposable {
     this.disposable = Disposable.from(
       this.changed,
       // Open documents of a checkpoint that goes say so; those of a live branch follow it.
-      helper.onNotification('checkpoint/removed', ({ sandbox, checkpoint }) => this.fire(sandbox, checkpoint, FileChangeType.Deleted)),
+      helper.onNotification('checkpoint/removed', ({ sandbox, checkpoint }) =>
+        this.fire(sandbox, checkpoint, FileChangeType.Deleted),
+      ),
       helper.onNotification('sandbox/removed', ({ sandbox }) => this.fire(sandbox, undefined, FileChangeType.Deleted)),
-      helper.onNotification('checkpoint/added', ({ sandbox }) => this.fire(sandbox, 'branches', FileChangeType.Changed)),
+      helper.onNotification('checkpoint/added', ({ sandbox }) =>
+        this.fire(sandbox, 'branches', FileChangeType.Changed),
+      ),
       helper.onNotification('head/moved', ({ sandbox }) => this.fire(sandbox, 'branches', FileChangeType.Changed)),
     );
   }
 
   async stat(uri: Uri): Promise<FileStat> {
     const address = this.address(uri);
-    if (address === NOTHING) return { type: FileType.File, ctime: 0, mtime: 0, size: 0, permissions: FilePermission.Readonly };
+    if (address === NOTHING)
+      return { type: FileType.File, ctime: 0, mtime: 0, size: 0, permissions: FilePermission.Readonly };
     const found = await this.asking(uri, () => this.app.helper.ask('file/stat', asked(address)));
     return {
       type: TYPES[found.type],

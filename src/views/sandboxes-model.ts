@@ -59,7 +59,13 @@ export function sandboxLine(sandbox: Sandbox, connection: ConnectionState['kind'
     label: sandbox.name,
     description,
     icon: !reachable ? 'debug-disconnect' : ICONS[sandbox.state],
-    tone: !reachable ? 'quiet' : sandbox.state === 'running' ? 'running' : sandbox.state === 'failed' ? 'failed' : 'quiet',
+    tone: !reachable
+      ? 'quiet'
+      : sandbox.state === 'running'
+        ? 'running'
+        : sandbox.state === 'failed'
+          ? 'failed'
+          : 'quiet',
     context: `sandbox ${reachable ? sandbox.state : 'unreachable'}`,
     spoken: `${sandbox.name}, ${description}`,
     open: sandbox.branches.some((b) => b.role !== 'standby') ? 'open' : 'leaf',

@@ -70,7 +70,8 @@ class SandboxTree implements TreeDataProvider<Node>, Disposable {
     if (!sandbox) return [];
     switch (node.kind) {
       case 'sandbox':
-        for (const branch of sandbox.branches) if (branch.role !== 'standby') void details.want(sandbox.id, branch.id, 'changes');
+        for (const branch of sandbox.branches)
+          if (branch.role !== 'standby') void details.want(sandbox.id, branch.id, 'changes');
         return this.same(branchNodes(sandbox));
       case 'current':
       case 'fork':
@@ -134,7 +135,15 @@ class SandboxTree implements TreeDataProvider<Node>, Disposable {
   }
 }
 
-const GONE: Line = { label: '', description: '', icon: 'blank', tone: 'quiet', context: 'gone', spoken: '', open: 'leaf' };
+const GONE: Line = {
+  label: '',
+  description: '',
+  icon: 'blank',
+  tone: 'quiet',
+  context: 'gone',
+  spoken: '',
+  open: 'leaf',
+};
 
 const COLLAPSIBLE = {
   closed: TreeItemCollapsibleState.Collapsed,

@@ -1,5 +1,5 @@
-import type { Filter } from './timeline-model.ts';
 import { Signal } from '../signal.ts';
+import type { Filter } from './timeline-model.ts';
 
 /** An entry of the checkpoint timeline, by name. */
 export interface Entry {

@@ -1,6 +1,6 @@
 import { commands, Disposable, QuickPickItemKind, StatusBarAlignment, ThemeColor, window } from 'vscode';
 import type { App, Feature } from '../app.ts';
-import { type CommandId, COMMANDS } from '../ids.ts';
+import { COMMANDS, type CommandId } from '../ids.ts';
 import { t } from '../l10n.ts';
 import { register } from '../register.ts';
 import { statusOf } from './status-model.ts';

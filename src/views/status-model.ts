@@ -18,10 +18,16 @@ export function statusOf(
 ): Status | null {
   if (connection.kind === 'waiting' || (connection.kind === 'connecting' && connection.attempt > 1)) {
     const text = t('helper unreachable, trying again');
-    return { text: `$(debug-disconnect) Teleport Env: ${text}`, tooltip: text, spoken: `Teleport Env: ${text}`, warning: true };
+    return {
+      text: `$(debug-disconnect) Teleport Env: ${text}`,
+      tooltip: text,
+      spoken: `Teleport Env: ${text}`,
+      warning: true,
+    };
   }
   if (connection.kind !== 'ready' || !sandbox) return null;
-  const place = sandbox.state !== 'running' ? stateOf(sandbox) : checkpoint ? oneLine(nameOf(checkpoint), 30) : sandbox.current;
+  const place =
+    sandbox.state !== 'running' ? stateOf(sandbox) : checkpoint ? oneLine(nameOf(checkpoint), 30) : sandbox.current;
   const icon = sandbox.state === 'starting' || sandbox.state === 'restoring' ? '$(loading~spin)' : '$(history)';
   return {
     text: `${icon} ${plain(sandbox.name)}: ${plain(place)}`,

@@ -1,5 +1,5 @@
-import type { Checkpoint, Sandbox } from '../../helper/protocol/model.ts';
 import type { NotificationName, NotificationParams } from '../../helper/protocol/methods.ts';
+import type { Checkpoint, Sandbox } from '../../helper/protocol/model.ts';
 import { Signal } from '../signal.ts';
 
 /** What the helper told about one sandbox's checkpoints: the newest ones, as far back as somebody asked. */

@@ -106,7 +106,9 @@ function row(c: Checkpoint, place: Place): Row {
     description: `${facts.join(' · ')}${current ? ` ← ${t('current')}` : ''}`,
     icon: iconOf(c, current),
     tone,
-    context: ['entry', current ? 'current' : 'other', c.kind, c.state.broken === undefined ? 'sound' : 'broken'].join(' '),
+    context: ['entry', current ? 'current' : 'other', c.kind, c.state.broken === undefined ? 'sound' : 'broken'].join(
+      ' ',
+    ),
     spoken: spoken.join(', '),
   };
 }
@@ -169,7 +171,9 @@ export function hover(c: Checkpoint, exact: string): string {
   if (c.exitCode !== null) facts.push(t('exit {0}', c.exitCode));
   lines.push(facts.join(' · '));
   lines.push(
-    [files(c.filesChanged), processes(c.processes), bytes(c.bytes), t('stopped for {0}', duration(c.stoppedMs))].join(' · '),
+    [files(c.filesChanged), processes(c.processes), bytes(c.bytes), t('stopped for {0}', duration(c.stoppedMs))].join(
+      ' · ',
+    ),
   );
   lines.push(stateWords(c));
   return lines.join('\n\n');

@@ -69,7 +69,8 @@ class TimelineTree implements TreeDataProvider<Element>, Disposable {
     item.iconPath = new ThemeIcon(row.icon, colourOf(row.tone));
     item.contextValue = row.context;
     item.accessibilityInformation = { label: row.spoken };
-    if (row.tone === 'aside') item.resourceUri = Uri.from({ scheme: ENTRY_SCHEME, path: `/${element.id}`, query: row.tone });
+    if (row.tone === 'aside')
+      item.resourceUri = Uri.from({ scheme: ENTRY_SCHEME, path: `/${element.id}`, query: row.tone });
     item.command = showChangesOf(element);
     return item;
   }
