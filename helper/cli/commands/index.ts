@@ -1,0 +1,34 @@
+import type { Command } from 'commander';
+import type { Context } from '../context.ts';
+import { registerApply } from './apply.ts';
+import { registerBisect } from './bisect.ts';
+import { registerCheckpoint } from './checkpoint.ts';
+import { registerExec } from './exec.ts';
+import { registerFork } from './fork.ts';
+import { registerLook } from './look.ts';
+import { registerProcesses } from './processes.ts';
+import { registerRun } from './run.ts';
+import { registerSandbox } from './sandbox.ts';
+import { registerShell } from './shell.ts';
+import { registerUpkeep } from './upkeep.ts';
+
+/** In the order of the help text. */
+export function registerAll(program: Command, ctx: Context): void {
+  const groups: [string, (program: Command, ctx: Context) => void][] = [
+    ['Work inside:', registerRun],
+    ['Work inside:', registerExec],
+    ['Work inside:', registerShell],
+    ['Go back and forth:', registerCheckpoint],
+    ['Go back and forth:', registerFork],
+    ['Go back and forth:', registerBisect],
+    ['Look and take:', registerLook],
+    ['Look and take:', registerApply],
+    ['Sandboxes:', registerSandbox],
+    ['The helper:', registerUpkeep],
+    ['The helper:', registerProcesses],
+  ];
+  for (const [heading, register] of groups) {
+    program.commandsGroup(heading);
+    register(program, ctx);
+  }
+}

@@ -1,0 +1,167 @@
+import type { Command } from 'commander';
+import type { Connection } from '../../client/connection.ts';
+import { AttachedSession, type SessionEvents } from '../../client/session.ts';
+import { TeleportError } from '../../protocol/errors.ts';
+import type { Context } from '../context.ts';
+import { define } from '../define.ts';
+import { terminalEnv } from '../environment.ts';
+import { deferred } from '../process.ts';
+import { only } from '../target.ts';
+import { freshScreen, KEEP_TITLE, RESTORE, restoredScreen } from '../terminal.ts';
+import { printable } from '../text.ts';
+
+interface ShellOptions {
+  session?: string;
+  branch?: string;
+}
+
+/** How long a shell waits for a daemon that was restarted. */
+const REATTACH_MS = 30_000;
+
+export function registerShell(program: Command, ctx: Context): void {
+  define<ShellOptions>(program, ctx, {
+    usage: 'shell [SANDBOX] [-- CMD…]',
+    summary: 'a terminal inside; a rollback takes it back too, and it goes on',
+    examples: ['shell', 'shell api -- htop', 'shell api --session x3'],
+    takesTail: true,
+    options: (command) =>
+      command
+        .option('--session <session>', 'attach to one that is open')
+        .option('--branch <branch>', 'in that live fork'),
+    action: async (ctx, words, options) => {
+      if (ctx.json)
+        throw new TeleportError('invalidRequest', 'a shell has no JSON answer', { hint: 'use run or exec' });
+      const sandbox = await ctx.sandbox(only(words, options.sandbox));
+      ctx.exitCode = await new Shell(ctx, sandbox.id, options).run();
+    },
+  });
+}
+
+/** One terminal: ours outside, one inside, from opening to exit. */
+class Shell {
+  #session: AttachedSession | undefined;
+  readonly #ending = deferred<number>();
+  /** Keys typed while the daemon is away are kept and not lost. */
+  #keys: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly ctx: Context,
+    private readonly sandbox: string,
+    private readonly options: ShellOptions,
+  ) {}
+
+  async run(): Promise<number> {
+    const { stdin, stdout } = this.ctx.io;
+    const tty = stdin.isTTY === true && stdout.isTTY === true;
+    await this.#open();
+    const stops = this.#listen();
+    try {
+      if (tty) {
+        stdin.setRawMode?.(true);
+        stdout.write(KEEP_TITLE);
+      }
+      return await this.#ending.promise;
+    } finally {
+      for (const stop of stops) stop();
+      if (tty) {
+        stdin.setRawMode?.(false);
+        stdout.write(RESTORE);
+      }
+      this.#session?.detach();
+    }
+  }
+
+  async #open(): Promise<void> {
+    const helper = await this.ctx.helper();
+    this.#watch(helper);
+    const where = { sandbox: this.sandbox, branch: this.options.branch, ...this.#size() };
+    if (this.options.session !== undefined) return await this.#attach(helper, this.options.session, false);
+    const env = terminalEnv(this.ctx.io.env);
+    this.#session = await AttachedSession.open(
+      helper,
+      { ...where, kind: 'terminal', argv: this.ctx.tail, env },
+      this.#events(),
+    );
+  }
+
+  async #attach(helper: Connection, session: string, again: boolean): Promise<void> {
+    const where = { sandbox: this.sandbox, branch: this.options.branch, session, ...this.#size() };
+    const { attached, scrollback, deliver } = await AttachedSession.attach(helper, where, this.#events());
+    this.#session = attached;
+    this.ctx.io.stdout.write(again ? freshScreen(scrollback) : scrollback);
+    deliver();
+  }
+
+  #events(): SessionEvents {
+    const { stdout } = this.ctx.io;
+    return {
+      output: (_, data) => stdout.write(data),
+      exit: (code) => this.#ending.resolve(code),
+      restored: (moment, scrollback) => stdout.write(restoredScreen(scrollback, moment.at, moment.ms)),
+      gone: (reason) =>
+        this.#ending.reject(
+          new TeleportError('unknownSession', `this terminal did not exist at that moment: ${printable(reason)}`),
+        ),
+    };
+  }
+
+  /** A daemon that is restarted finds the session again, and so do we. */
+  #watch(helper: Connection): void {
+    helper.lost.addEventListener('abort', () => void this.#reattach().catch((error) => this.#ending.reject(error)));
+  }
+
+  async #reattach(): Promise<void> {
+    const id = this.#session?.id;
+    if (id === undefined) return;
+    this.#session?.detach();
+    for (const deadline = Date.now() + REATTACH_MS; ; await pause(200)) {
+      try {
+        const helper = await this.ctx.helper();
+        await this.#attach(helper, id, true);
+        return this.#watch(helper);
+      } catch (error) {
+        const passing = error instanceof TeleportError && ['noHelper', 'notRoot', 'sandboxBusy'].includes(error.code);
+        if (!passing || Date.now() > deadline) throw error;
+      }
+    }
+  }
+
+  #listen(): (() => void)[] {
+    const { stdin, stdout } = this.ctx.io;
+    const send = (data: Uint8Array, eof: boolean) => {
+      this.#keys = this.#keys.then(() => this.#session?.write(data, eof)).catch(() => {});
+      return this.#keys;
+    };
+    const onData = (data: Buffer | string) => void send(Buffer.from(data), false);
+    const onEnd = () => void send(Buffer.alloc(0), true);
+    const resize = () => {
+      const { cols, rows } = this.#size();
+      if (cols && rows) void this.#session?.resize(cols, rows).catch(() => {});
+    };
+    stdin.on('data', onData).once('end', onEnd);
+    stdout.on('resize', resize);
+    // Raw mode hands Ctrl-C over as a key. These come from elsewhere: the window is closed, or somebody ends us.
+    const leave = () => {
+      if (this.options.session !== undefined) return this.#ending.resolve(129);
+      const closing = this.#session?.close() ?? Promise.resolve();
+      void closing.catch(() => {}).finally(() => this.#ending.resolve(129));
+    };
+    const interrupt = () => void this.#session?.signal(2).catch(() => {});
+    return [
+      this.ctx.io.onSignal('SIGHUP', leave),
+      this.ctx.io.onSignal('SIGTERM', leave),
+      this.ctx.io.onSignal('SIGINT', interrupt),
+      () => stdin.off('data', onData).off('end', onEnd).pause(),
+      () => stdout.off('resize', resize),
+    ];
+  }
+
+  #size(): { cols?: number; rows?: number } {
+    const { columns, rows } = this.ctx.io.stdout;
+    return columns && rows ? { cols: columns, rows } : {};
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

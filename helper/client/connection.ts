@@ -1,0 +1,159 @@
+import { randomUUID } from 'node:crypto';
+import { EventEmitter } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import {
+  CancellationTokenSource,
+  createMessageConnection,
+  type MessageConnection,
+  StreamMessageReader,
+  StreamMessageWriter,
+} from 'vscode-jsonrpc/node';
+import { TeleportError } from '../protocol/errors.ts';
+import {
+  type Method,
+  type NotificationName,
+  type NotificationParams,
+  type Params,
+  PROTOCOL_VERSION,
+  type Result,
+} from '../protocol/methods.ts';
+import { fromWire } from './errors.ts';
+
+export interface RequestOptions {
+  /** Aborting cancels the request in the helper. */
+  signal?: AbortSignal;
+  /** For requests that take a `progress` token. */
+  onProgress?: (progress: NotificationParams<'progress'>) => void;
+}
+
+/** Asks the helper; what commands are written against, so that tests need no socket. */
+export interface Requester {
+  request<M extends Method>(method: M, params: Params<M>, options?: RequestOptions): Promise<Result<M>>;
+}
+
+type Unsubscribe = () => void;
+
+/** A connection to the daemon's socket, hands shaken. Every failure is a {@link TeleportError}. */
+export class Connection implements Requester {
+  /** What the daemon said of itself. */
+  helper!: Result<'initialize'>;
+  readonly #socket: Socket;
+  readonly #rpc: MessageConnection;
+  readonly #events = new EventEmitter().setMaxListeners(0);
+  readonly #lost = new AbortController();
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    this.#rpc = createMessageConnection(new StreamMessageReader(socket), new StreamMessageWriter(socket));
+    this.#rpc.onNotification((method, params) => {
+      const first = Array.isArray(params) ? params[0] : params;
+      this.#events.emit(`on:${method}`, first);
+      this.#events.emit('any', method, first);
+    });
+    this.#rpc.onError(() => this.#lose());
+    this.#rpc.onClose(() => this.#lose());
+    socket.on('error', () => this.#lose());
+    this.#rpc.listen();
+  }
+
+  /**
+   * Connects and shakes hands.
+   * @throws the socket's own error (ENOENT, ECONNREFUSED, EACCES), so that the caller can tell whether to start a daemon;
+   * TeleportError `protocolMismatch` where the daemon is too old or too new.
+   */
+  static async open(socketPath: string, client: string): Promise<Connection> {
+    const connection = new Connection(await dial(socketPath));
+    try {
+      connection.helper = await connection.request('initialize', { protocolVersion: PROTOCOL_VERSION, client });
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+    return connection;
+  }
+
+  request<M extends Method>(method: M, params: Params<M>, options: RequestOptions = {}): Promise<Result<M>> {
+    return this.forward(method, params, options) as Promise<Result<M>>;
+  }
+
+  /** A request by a name that only the wire knows, for a bridge. */
+  async forward(method: string, params: unknown, { signal, onProgress }: RequestOptions = {}): Promise<unknown> {
+    const source = new CancellationTokenSource();
+    const cancel = () => source.cancel();
+    if (signal?.aborted) throw new TeleportError('cancelled', 'cancelled');
+    signal?.addEventListener('abort', cancel, { once: true });
+    let stopProgress: Unsubscribe | undefined;
+    if (onProgress) {
+      const token = randomUUID();
+      params = { ...(params as object), progress: token };
+      stopProgress = this.on('progress', (progress) => progress.token === token && onProgress(progress));
+    }
+    try {
+      return await this.#orLost(this.#send(method, params, source), method);
+    } catch (error) {
+      throw fromWire(error, method);
+    } finally {
+      signal?.removeEventListener('abort', cancel);
+      stopProgress?.();
+      source.dispose();
+    }
+  }
+
+  on<N extends NotificationName>(name: N, handler: (params: NotificationParams<N>) => void): Unsubscribe {
+    this.#events.on(`on:${name}`, handler);
+    return () => this.#events.off(`on:${name}`, handler);
+  }
+
+  /** Every notification, for a bridge. */
+  onAny(handler: (method: string, params: unknown) => void): Unsubscribe {
+    this.#events.on('any', handler);
+    return () => this.#events.off('any', handler);
+  }
+
+  /** Aborted once the connection is gone, whoever ended it. */
+  get lost(): AbortSignal {
+    return this.#lost.signal;
+  }
+
+  close(): void {
+    this.#lose();
+    this.#rpc.dispose();
+    this.#socket.destroySoon();
+  }
+
+  #lose(): void {
+    this.#lost.abort();
+  }
+
+  async #send(method: string, params: unknown, source: CancellationTokenSource): Promise<unknown> {
+    return this.#rpc.sendRequest(method, params, source.token);
+  }
+
+  /** jsonrpc leaves requests unanswered for ever when the other side goes. */
+  #orLost<T>(answer: Promise<T>, method: string): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const lost = () =>
+        reject(
+          new TeleportError('noHelper', `the helper ended during ${method}`, {
+            hint: 'try again: it is started anew, and finds the sandboxes',
+          }),
+        );
+      // An answer that is read already wins over the end that follows it.
+      const later = () => setImmediate(lost);
+      if (this.#lost.signal.aborted) later();
+      else this.#lost.signal.addEventListener('abort', later, { once: true });
+      answer.then(resolve, reject).finally(() => this.#lost.signal.removeEventListener('abort', later));
+    });
+  }
+}
+
+function dial(path: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path);
+    socket.once('error', reject);
+    socket.once('connect', () => {
+      socket.off('error', reject);
+      resolve(socket);
+    });
+  });
+}
