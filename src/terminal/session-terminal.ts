@@ -19,7 +19,7 @@ export interface SessionPlace {
  */
 export class SessionTerminal implements Pseudoterminal {
   private readonly writer = new EventEmitter<string>();
-  private readonly closer = new EventEmitter<number | void>();
+  private readonly closer = new EventEmitter<number | undefined>();
   readonly onDidWrite = this.writer.event;
   readonly onDidClose = this.closer.event;
   private decoder = new TextDecoder();

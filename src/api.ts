@@ -1,0 +1,58 @@
+import type { Event } from 'vscode';
+import type { HeadMoved } from '../helper/protocol/methods.ts';
+import type { Checkpoint, Sandbox } from '../helper/protocol/model.ts';
+import type { App } from './app.ts';
+
+/** What `activate` returns, for other extensions. Grows, never changes: ask for `version`. */
+export interface TeleportEnvApi {
+  readonly version: 1;
+  /** As the helper last told. */
+  readonly sandboxes: readonly Sandbox[];
+  /** The one that the timeline shows. */
+  readonly shown: Sandbox | undefined;
+  /** Something about the sandboxes or their checkpoints changed. */
+  readonly onDidChange: Event<void>;
+  checkpoints(sandbox: string, limit?: number): Promise<Checkpoint[]>;
+  checkpoint(sandbox: string, label?: string): Promise<Checkpoint>;
+  /** Saves what is there first, unless `discard`. */
+  rollback(sandbox: string, checkpoint: string, options?: { discard?: boolean }): Promise<HeadMoved>;
+  undo(sandbox: string): Promise<HeadMoved>;
+  /** The new branch's id. */
+  fork(sandbox: string, checkpoint: string): Promise<string>;
+  /** A line in the sandbox's own shell, then a checkpoint. */
+  run(sandbox: string, line: string): Promise<{ exitCode: number; output: string; checkpoint: Checkpoint | null }>;
+}
+
+export function apiOf({ helper, store }: App): TeleportEnvApi {
+  return {
+    version: 1,
+    get sandboxes() {
+      return store.sandboxes;
+    },
+    get shown() {
+      return store.shown;
+    },
+    onDidChange: (listener, thisArgs, disposables) => {
+      const listening = store.onDidChange(() => listener.call(thisArgs));
+      disposables?.push(listening as never);
+      return listening as never;
+    },
+    checkpoints: async (sandbox, limit) => {
+      const params = limit === undefined ? { sandbox } : { sandbox, limit };
+      return (await helper.ask('checkpoint/list', params)).checkpoints;
+    },
+    checkpoint: async (sandbox, label) => {
+      const params = label === undefined ? { sandbox } : { sandbox, label };
+      return (await helper.ask('checkpoint/create', params)).checkpoint;
+    },
+    rollback: (sandbox, checkpoint, { discard = false } = {}) =>
+      helper.ask('checkpoint/rollback', { sandbox, checkpoint: checkpoint as never, discard }),
+    undo: (sandbox) => helper.ask('checkpoint/undo', { sandbox }),
+    fork: async (sandbox, checkpoint) =>
+      (await helper.ask('branch/fork', { sandbox, checkpoint: checkpoint as never })).branch,
+    run: async (sandbox, line) => {
+      const { exitCode, output, checkpoint } = await helper.ask('run', { sandbox, line });
+      return { exitCode, output: Buffer.from(output, 'base64').toString('utf8'), checkpoint };
+    },
+  };
+}

@@ -1,0 +1,72 @@
+import { type ExtensionContext, l10n, window, workspace } from 'vscode';
+import { apiOf, type TeleportEnvApi } from './api.ts';
+import type { App, Feature } from './app.ts';
+import { Helper } from './connection/helper.ts';
+import { nativePlace } from './connection/native.ts';
+import { apply } from './documents/apply.ts';
+import { decorations } from './documents/decorations.ts';
+import { diffs } from './documents/diffs.ts';
+import { exportPatch } from './documents/export-patch.ts';
+import { fileSystem } from './documents/file-system.ts';
+import { SETTINGS } from './ids.ts';
+import { useTranslation } from './l10n.ts';
+import { moments } from './moments.ts';
+import { sandboxes } from './sandboxes.ts';
+import { doctor } from './setup/doctor.ts';
+import { machineOf, realProbes } from './setup/machine.ts';
+import { setUp } from './setup/set-up.ts';
+import { tryIt } from './setup/try-it.ts';
+import { sync, wasShown } from './sync.ts';
+import { commandEntries } from './terminal/command-entries.ts';
+import { terminals } from './terminal/terminals.ts';
+import { Details } from './views/details.ts';
+import { fileTimeline } from './views/file-timeline.ts';
+import { sandboxesView } from './views/sandboxes-view.ts';
+import { Selection } from './views/selection.ts';
+import { statusBar } from './views/status-bar.ts';
+import { Store } from './views/store.ts';
+import { timelineView } from './views/timeline-view.ts';
+
+/** In the order in which they hear of things: the cache first. */
+const FEATURES: readonly Feature[] = [
+  sync,
+  sandboxesView,
+  timelineView,
+  statusBar,
+  moments,
+  sandboxes,
+  terminals,
+  commandEntries,
+  fileSystem,
+  diffs,
+  apply,
+  exportPatch,
+  decorations,
+  fileTimeline,
+  setUp,
+  tryIt,
+  doctor,
+];
+
+export function activate(context: ExtensionContext): TeleportEnvApi {
+  useTranslation((text, ...values) => l10n.t(text, ...values));
+  const log = window.createOutputChannel('Teleport Env', { log: true });
+  const setting = <T>(id: string, fallback: T) => workspace.getConfiguration().get<T>(id, fallback);
+  const place = nativePlace(() => ({
+    extensionPath: context.extensionPath,
+    helperPath: setting(SETTINGS.helperPath, ''),
+    execPath: process.execPath,
+    platform: process.platform,
+    survivesReload: setting(SETTINGS.survivesReload, true),
+    packaging: machineOf(realProbes).packaging,
+  }));
+  const client = `vscode ${context.extension.packageJSON.version}`;
+  const helper = new Helper(place, log, client, () => setting(SETTINGS.helperStart, true));
+  const store = new Store();
+  const details = new Details(helper.ask, store);
+  const app: App = { context, log, helper, store, details, selection: new Selection() };
+  context.subscriptions.push(log, helper, details, ...FEATURES.map((feature) => feature(app)));
+  // Where a sandbox was at work, its status and terminals are there again without a view being opened.
+  if (wasShown(app)) void helper.connect();
+  return apiOf(app);
+}

@@ -1,0 +1,61 @@
+import { commands, Disposable, type Terminal, ThemeIcon, window } from 'vscode';
+import type { App, Feature } from '../app.ts';
+import { COMMANDS, WALKTHROUGH } from '../ids.ts';
+import { t } from '../l10n.ts';
+import { register } from '../register.ts';
+
+/** Installing and starting a helper, where people see what happens; and the way back to it. */
+export const setUp: Feature = (app) => {
+  let running: Terminal | undefined;
+  return Disposable.from(
+    register(app, {
+      [COMMANDS.setUp]: () => {
+        if (running) return running.show();
+        running = start(app);
+        return undefined;
+      },
+      [COMMANDS.reconnect]: async () => {
+        const state = await app.helper.reconnect();
+        if (state.kind === 'ready') window.setStatusBarMessage(`$(check) ${t('Connected to the helper')}`, 3_000);
+      },
+      [COMMANDS.showLog]: () => app.log.show(),
+      [COMMANDS.openWalkthrough]: () =>
+        commands.executeCommand(
+          'workbench.action.openWalkthrough',
+          `${app.context.extension.id}#${WALKTHROUGH}`,
+          false,
+        ),
+    }),
+    window.onDidCloseTerminal((terminal) => {
+      if (terminal !== running) return;
+      running = undefined;
+      void app.helper.reconnect();
+    }),
+  );
+};
+
+/** Quoted for sh. */
+function quoted(word: string): string {
+  return `'${word.replace(/'/g, `'\\''`)}'`;
+}
+
+function start(app: App): Terminal | undefined {
+  const executable = app.helper.place.setUp();
+  if (!executable) {
+    void window.showErrorMessage(t('This installation of the extension comes without its set-up. Install it again.'));
+    return undefined;
+  }
+  // The terminal stays after the end, so that what was said can be read; closing it connects.
+  const line = [executable.command, ...executable.args].map(quoted).join(' ');
+  const after = `status=$?; echo; if [ $status = 0 ]; then echo ${quoted(t('Done. Press Enter to go on.'))}; else echo ${quoted(t('Set-up did not finish. Press Enter to close.'))}; fi; read -r _; exit $status`;
+  const terminal = window.createTerminal({
+    name: t('Teleport Env: set up'),
+    iconPath: new ThemeIcon('tools'),
+    shellPath: '/bin/sh',
+    shellArgs: ['-c', `${line}; ${after}`],
+    env: { ...executable.env },
+    isTransient: true,
+  });
+  terminal.show();
+  return terminal;
+}
