@@ -23,7 +23,7 @@ export type CheckResult =
        * False where CRIU's directory for its feature cache is on no tmpfs, as this process sees it: CRIU then keeps none and
        * probes the kernel in every operation, which doubles its time (dump 20 instead of 10 ms).
        */
-      featureCache: isTmpfs(patches.length > 0 ? FEATURE_CACHE_DIR : '/run'),
+      featureCache: boolean;
     }
   | { ok: false; version: [number, number, number] | undefined; reason: string };
 
