@@ -190,8 +190,11 @@ function readDirectives(dir: number, name: string, lookup: Lookup, prefix: numbe
     }
     const redirect = xattrOf(fd, REDIRECT)?.toString('latin1');
     if (redirect === undefined || redirect === '') return;
-    if (redirect.startsWith('/')) lookup.name = redirect + post;
-    else if (!redirect.includes('/')) lookup.name = lookup.name.slice(0, prefix) + redirect + post;
+    if (redirect.startsWith('/')) {
+      lookup.name = redirect + post;
+      // A folder on the way may have been opaque; what is redirected out of it has its lower part elsewhere.
+      lookup.stop = false;
+    } else if (!redirect.includes('/')) lookup.name = lookup.name.slice(0, prefix) + redirect + post;
   });
 }
 

@@ -75,7 +75,16 @@ export function randomNumbers(seed: number): (below: number) => number {
   };
 }
 
-const NAMES = ['a', 'b', 'c', 'd', 'e', 'ünï', 'with space', String.fromCharCode(0xff, 0xfe)];
+const NAMES = [
+  'a',
+  'b',
+  'c',
+  'd',
+  'e',
+  Buffer.from('ünï').toString('latin1'),
+  'with space',
+  String.fromCharCode(0xff, 0xfe),
+];
 
 /** Does `count` random things to the tree; what can't be done is not. Byte-string paths. */
 export function disturb(root: string, count: number, random: (below: number) => number, hardLinks = true): void {

@@ -126,6 +126,30 @@ describe('LayerStack', function () {
     }
   });
 
+  it('follows a redirect out of an opaque folder, reached by another redirect', () => {
+    for (const name of ['o/1/z', 'o/2/c/d', 'o/3/x', 'o/3/c/d']) fs.mkdirSync(at(name), { recursive: true });
+    fs.writeFileSync(at('o/3/x/file'), 'found');
+    fs.writeFileSync(at('o/3/c/d/hidden'), '');
+    lsetxattr(at('o/1/z'), 'trusted.overlay.redirect', '/c/d');
+    lsetxattr(at('o/2/c'), 'trusted.overlay.opaque', 'y');
+    lsetxattr(at('o/2/c/d'), 'trusted.overlay.redirect', '/x');
+    const stack = new LayerStack([at('o/1'), at('o/2'), at('o/3')]);
+    fs.mkdirSync(at('o/merged'));
+    mount(
+      'overlay',
+      at('o/merged'),
+      'overlay',
+      0,
+      `lowerdir=${at('o/1')}:${at('o/2')}:${at('o/3')},redirect_dir=follow`,
+    );
+    try {
+      assert.deepEqual(fs.readdirSync(at('o/merged/z')), ['file']);
+      assert.deepEqual(sorted(seenByStack(stack)), sorted(seenByKernel(at('o/merged'))));
+    } finally {
+      umount2(at('o/merged'));
+    }
+  });
+
   describe('reading', () => {
     let stack: LayerStack;
     before(() => {

@@ -1,0 +1,96 @@
+import type { Change } from '../protocol/index.ts';
+import { showBytes, toBytes } from './libc.ts';
+import { joinRenamed } from './renamed-files.ts';
+import type { Steps } from './same-content.ts';
+import { LayerStack } from './stack.ts';
+import { type Difference, INTERNAL, TreeDiff } from './tree-diff.ts';
+
+/** Milliseconds of work after which the asynchronous forms let the event loop go on. */
+const SLICE_MS = 4;
+
+export interface DiffOptions {
+  /** Only at or below this absolute path. */
+  under?: string;
+  /** Join deleted and added files of equal content to renamed ones (moved folders are always recognised). True. */
+  renames?: boolean;
+}
+
+/**
+ * What leads from `a` to `b`, sorted by path. Exact: contents are compared, times are not. No change: times, xattrs,
+ * the number of hard links, a file written again as it was, and `/.teleport-env`.
+ *
+ * - `added`, `deleted`: each file and folder by itself; of one deleted folder at most 10,000 entries (`DELETED_LIMIT`).
+ * - `changed`: another content, or another kind of thing at that path.
+ * - `renamed`: a folder that was moved (what is in it is listed only where it differs, deleted things by their old
+ *   path), or a file of the same content.
+ * - `link`: a symlink that points elsewhere. `mode`: permissions or owner, and nothing else.
+ *
+ * Paths are UTF-8 with U+FFFD for what is none. Blocks until done: 100,000 added files take about 0.6 s.
+ */
+export function diff(a: LayerStack, b: LayerStack, options: DiffOptions = {}): Change[] {
+  const steps = differences(a, b, options);
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return toChanges(step.value);
+  }
+}
+
+/** The same in slices of a few milliseconds. `signal` aborts it, with the signal's reason. */
+export async function diffAsync(
+  a: LayerStack,
+  b: LayerStack,
+  options: DiffOptions & { signal?: AbortSignal } = {},
+): Promise<Change[]> {
+  return toChanges(await inSlices(differences(a, b, options), options.signal));
+}
+
+/** What a live or saved upper directory changes about the layers below it. */
+export function changesOf(upper: string, below: LayerStack, options: DiffOptions = {}): Change[] {
+  return diff(below, new LayerStack([upper, ...below.paths]), options);
+}
+
+/** How many changes `diff` would list, renamed files counted twice; in slices, without making the list. */
+export async function countChanges(a: LayerStack, b: LayerStack, signal?: AbortSignal): Promise<number> {
+  return (await inSlices(differences(a, b, { renames: false }), signal)).length;
+}
+
+function* differences(a: LayerStack, b: LayerStack, { under = '/', renames = true }: DiffOptions): Steps<Difference[]> {
+  const path = toBytes(under.replace(/\/+$/, ''));
+  if (path === `/${INTERNAL}` || path.startsWith(`/${INTERNAL}/`)) return [];
+  a.retain();
+  b.retain();
+  try {
+    const found = yield* new TreeDiff(a, b).run(path);
+    return renames ? yield* joinRenamed(found) : found;
+  } finally {
+    a.release();
+    b.release();
+  }
+}
+
+async function inSlices<T>(steps: Steps<T>, signal?: AbortSignal): Promise<T> {
+  try {
+    for (let until = performance.now() + SLICE_MS; ; ) {
+      const step = steps.next();
+      if (step.done) return step.value;
+      if (performance.now() < until) continue;
+      await new Promise(setImmediate);
+      signal?.throwIfAborted();
+      until = performance.now() + SLICE_MS;
+    }
+  } finally {
+    // Closes what an aborted walk has open.
+    steps.return(undefined as T);
+  }
+}
+
+function toChanges(found: Difference[]): Change[] {
+  return found.map(toChange).sort((x, y) => (x.path < y.path ? -1 : x.path > y.path ? 1 : 0));
+}
+
+function toChange({ path, kind, from, entry }: Difference): Change {
+  const change: Change = { path: showBytes(path === '' ? '/' : path), kind, type: entry.type };
+  if (from !== undefined) change.from = showBytes(from);
+  if (entry.type === 'file') change.size = entry.stat.size;
+  return change;
+}
