@@ -22,7 +22,6 @@ const PROMPT = [
   '__teleport_ran=',
   'printf "\\033]633;P;Cwd=%s\\007" "$PWD"',
   'case $PS1 in *633\\;B*) ;; *) PS1="\\[\\e]633;A\\a\\]$PS1\\[\\e]633;B\\a\\]" ;; esac',
-  '( exit "$__teleport_status" )',
 ].join('; ');
 
 /**

@@ -99,7 +99,7 @@ export function branchLine(
 ): Line {
   const label = node.kind === 'current' ? t('Current') : t('Live fork {0}', node.branch);
   const facts: string[] = [];
-  if (checkpoint) facts.push(t('after “{0}”', oneLine(nameOf(checkpoint), 40)));
+  if (checkpoint) facts.push(t('after “{0}”', oneLine(nameOf(checkpoint), 24)));
   else if (branch) facts.push(t('after {0}', branch.checkpoint));
   if (details?.changes?.length) facts.push(t('{0} changed', files(details.changes.length)));
   if (node.kind === 'fork' && branch) facts.push(branch.processes > 0 ? processes(branch.processes) : t('idle'));

@@ -1,7 +1,10 @@
 import type { Branch, Checkpoint } from '../../helper/protocol/model.ts';
 import { t } from '../l10n.ts';
 import type { Timeline } from './store.ts';
-import { ago, bytes, duration, files, nameOf, processes } from './words.ts';
+import { ago, bytes, duration, files, nameOf, oneLine, processes } from './words.ts';
+
+/** Longer ones would push the facts behind them out of a side bar. The hover has all of it. */
+const LONGEST_LABEL = 44;
 
 /** One line of the checkpoint timeline, all worked out. */
 export interface Row {
@@ -96,7 +99,7 @@ function row(c: Checkpoint, place: Place): Row {
   for (const fork of forks) facts.push(t('live fork {0}', fork));
   if (comparing) facts.push(t('selected to compare'));
   const tone = toneOf(c, place);
-  const name = nameOf(c);
+  const name = oneLine(nameOf(c), LONGEST_LABEL);
   const spoken = [name, ...facts];
   if (current) spoken.push(t('current'));
   else if (depth > 0) spoken.push(t('on another limb'));

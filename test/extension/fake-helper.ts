@@ -6,6 +6,7 @@
 import { readdirSync, readFileSync, rmSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { createMessageConnection, ResponseError, StreamMessageReader, StreamMessageWriter } from 'vscode-jsonrpc/node';
+import type { ZodType } from 'zod';
 import { BRIDGE_METHODS } from '../../helper/protocol/bridge.ts';
 import type { ErrorCode } from '../../helper/protocol/errors.ts';
 import { METHODS, PROTOCOL_VERSION } from '../../helper/protocol/methods.ts';
@@ -23,6 +24,7 @@ class Refusal extends Error {
   }
 }
 
+// biome-ignore lint/suspicious/noExplicitAny: validated by the protocol's schemas before it gets here.
 type P = Record<string, any>;
 
 const scenarioName = (process.env.FAKE_HELPER_SCENARIO ?? 'sample') as ScenarioName;
@@ -370,7 +372,7 @@ connection.onNotification('exit', () => process.exit(0));
 connection.onNotification(() => {});
 connection.onRequest(async (method, params) => {
   if (hang) return new Promise(() => {});
-  const schemas: Record<string, { params: { safeParse(v: unknown): any } }> = { ...METHODS, ...BRIDGE_METHODS };
+  const schemas: Record<string, { params: ZodType }> = { ...METHODS, ...BRIDGE_METHODS };
   const parsed = schemas[method]?.params.safeParse(params ?? {});
   const answer = ANSWERS[method];
   if (!parsed || !answer) return new ResponseError(-32601, `fake helper: no answer for ${method}`);
@@ -378,7 +380,7 @@ connection.onRequest(async (method, params) => {
     return new ResponseError(-32602, `${method}: ${parsed.error.message}`, { code: 'invalidRequest' });
   if (!connected && !(method in BRIDGE_METHODS)) return new ResponseError(1, 'no helper', { code: 'noHelper' });
   try {
-    return answer(parsed.data);
+    return answer(parsed.data as P);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     return new ResponseError(1, error.message, { code: error.code, hint: error.hint, ...error.more });
@@ -387,7 +389,7 @@ connection.onRequest(async (method, params) => {
 process.stdin.on('end', () => process.exit(0));
 
 /** Each file that appears in the folder is one order. */
-const ORDERS: Record<string, (order: any) => void> = {
+const ORDERS: Record<string, (order: P) => void> = {
   lost: ({ message = 'killed' }) => {
     connected = false;
     tell('teleport/lost', { message });
