@@ -89,7 +89,8 @@ export class Connection implements Requester {
       stopProgress = this.on('progress', (progress) => progress.token === token && onProgress(progress));
     }
     try {
-      return await this.#orLost(this.#send(method, params, source), method);
+      if (this.#lost.signal.aborted) throw ended(method);
+      return await this.#orLost(this.#rpc.sendRequest(method, params, source.token), method);
     } catch (error) {
       throw fromWire(error, method);
     } finally {
@@ -125,19 +126,10 @@ export class Connection implements Requester {
     this.#lost.abort();
   }
 
-  async #send(method: string, params: unknown, source: CancellationTokenSource): Promise<unknown> {
-    return this.#rpc.sendRequest(method, params, source.token);
-  }
-
   /** jsonrpc leaves requests unanswered for ever when the other side goes. */
   #orLost<T>(answer: Promise<T>, method: string): Promise<T> {
     return new Promise((resolve, reject) => {
-      const lost = () =>
-        reject(
-          new TeleportError('noHelper', `the helper ended during ${method}`, {
-            hint: 'try again: it is started anew, and finds the sandboxes',
-          }),
-        );
+      const lost = () => reject(ended(method));
       // An answer that is read already wins over the end that follows it.
       const later = () => setImmediate(lost);
       if (this.#lost.signal.aborted) later();
@@ -145,6 +137,12 @@ export class Connection implements Requester {
       answer.then(resolve, reject).finally(() => this.#lost.signal.removeEventListener('abort', later));
     });
   }
+}
+
+function ended(method: string): TeleportError {
+  return new TeleportError('noHelper', `the helper ended during ${method}`, {
+    hint: 'try again: it is started anew, and finds the sandboxes',
+  });
 }
 
 function dial(path: string): Promise<Socket> {

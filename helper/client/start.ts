@@ -9,6 +9,7 @@ import { closeSync, existsSync, lstatSync, mkdirSync, openSync, readFileSync } f
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 import { ErrorData, TeleportError } from '../protocol/errors.ts';
 import { Connection } from './connection.ts';
 import { DEFAULT_SOCKET, UNIT, type Whereabouts, whereabouts } from './place.ts';
@@ -109,8 +110,8 @@ function detach(node: string, args: string[], socket: string, log: string, more:
 /** This very program: the bundle, or its sources through tsx. */
 function ownProgram(): [node: string, args: string[]] {
   if (!__filename.endsWith('.ts')) return [process.execPath, [__filename]];
-  const tsx = createRequire(__filename).resolve('tsx/cjs');
-  return [process.execPath, ['--require', tsx, join(__dirname, '../cli/main.ts')]];
+  const tsx = pathToFileURL(createRequire(__filename).resolve('tsx'));
+  return [process.execPath, ['--import', tsx.href, join(__dirname, '../cli/main.ts')]];
 }
 
 function hasUnit(): boolean {

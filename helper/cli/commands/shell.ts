@@ -2,12 +2,13 @@ import type { Command } from 'commander';
 import type { Connection } from '../../client/connection.ts';
 import { AttachedSession, type SessionEvents } from '../../client/session.ts';
 import { TeleportError } from '../../protocol/errors.ts';
+import { restoredScreen } from '../../protocol/scrollback.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { terminalEnv } from '../environment.ts';
 import { deferred } from '../process.ts';
 import { only } from '../target.ts';
-import { freshScreen, KEEP_TITLE, RESTORE, restoredScreen } from '../terminal.ts';
+import { freshScreen, KEEP_TITLE, RESTORE } from '../terminal.ts';
 import { printable } from '../text.ts';
 
 interface ShellOptions {
@@ -97,7 +98,7 @@ class Shell {
     return {
       output: (_, data) => stdout.write(data),
       exit: (code) => this.#ending.resolve(code),
-      restored: (moment, scrollback) => stdout.write(restoredScreen(scrollback, moment.at, moment.ms)),
+      restored: (moment, scrollback) => stdout.write(restoredScreen(scrollback.toString(), moment.at, moment.ms).text),
       gone: (reason) =>
         this.#ending.reject(
           new TeleportError('unknownSession', `this terminal did not exist at that moment: ${printable(reason)}`),

@@ -73,7 +73,8 @@ async function localSnapshot(dir: string, path: string, paths: ChangedPaths['pat
     if (!stat) return null;
     if (stat.isDirectory()) continue;
     const change = paths.get(parent);
-    return change?.after?.type === 'folder' && change.before?.type !== 'folder' ? null : 'beyond';
+    const replaced = change?.after?.type === 'folder' && change.before && change.before.type !== 'folder';
+    return replaced ? null : 'beyond';
   }
   return await snapshot(join(dir, path));
 }
@@ -120,15 +121,14 @@ async function holdsUnknown(dir: string, path: string, paths: ChangedPaths['path
 
 /** May the user make and remove names there? For a folder that is still to be made, in its nearest parent. */
 async function canWrite(folder: string, dir: string): Promise<boolean> {
-  for (let at = folder; ; at = dirname(at)) {
-    try {
-      await access(at, constants.W_OK | constants.X_OK);
-      return true;
-    } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code;
-      if ((code !== 'ENOENT' && code !== 'ENOTDIR') || at === dir) return false;
-    }
+  for (let at = folder; at.startsWith(dir); at = dirname(at)) {
+    if (!(await lstatOrNull(at))?.isDirectory()) continue;
+    return await access(at, constants.W_OK | constants.X_OK).then(
+      () => true,
+      () => false,
+    );
   }
+  return false;
 }
 
 function remember<T>(ask: (key: string) => Promise<T>): (key: string) => Promise<T> {

@@ -142,15 +142,15 @@ class WrittenSince extends Error {}
 
 /** Takes away what has to go before the new can come. */
 async function clear({ change, ours, result, fromOurs }: Staged, dir: string): Promise<void> {
-  await assertReal(dir, change.path);
-  const path = join(dir, change.path);
-  await assertUnchanged(path, ours);
-  if (change.kind === 'mode') return;
   if (change.from !== undefined) {
     await assertReal(dir, change.from);
     await assertUnchanged(join(dir, change.from), fromOurs ?? null);
   }
-  if (!ours || (ours.type === 'folder' && result?.type === 'folder')) return;
+  if (!ours) return;
+  await assertReal(dir, change.path);
+  const path = join(dir, change.path);
+  await assertUnchanged(path, ours);
+  if (change.kind === 'mode' || (ours.type === 'folder' && result?.type === 'folder')) return;
   if (ours.type === 'folder') await removeFolder(path, result === null);
   else if (result === null || result.type === 'folder') await unlink(path);
 }
@@ -176,6 +176,7 @@ async function makeFolder({ change, ours }: Staged, dir: string): Promise<void> 
 async function put({ change, ours }: Staged, file: string, dir: string): Promise<void> {
   await assertReal(dir, change.path, true);
   const path = join(dir, change.path);
+  await assertUnchanged(path, ours?.type === 'folder' ? null : ours);
   await keepOwner(file, ours ? path : dirname(path));
   await rename(file, path).catch((error) => acrossDevices(error, file, path));
   if (change.from !== undefined) await unlink(join(dir, change.from));
