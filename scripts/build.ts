@@ -4,13 +4,16 @@
  *   dist/extension.js      the VS Code extension
  *   dist/teleport-env.js   the command line, which is also the daemon and the client process
  *   dist/node_modules/     koffi, reduced to what Linux needs
+ *
+ *   tsx scripts/build.ts [--out DIR] [--minify] [--no-maps] [--watch]
  */
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { type BuildOptions, build, context } from 'esbuild';
 
 const root = resolve(__dirname, '..');
-const dist = join(root, 'dist');
+const out = process.argv.indexOf('--out');
+const dist = out > 0 ? resolve(process.argv[out + 1]!) : join(root, 'dist');
 const version: string = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version;
 
 const common: BuildOptions = {
@@ -31,11 +34,11 @@ const bundles: BuildOptions[] = [
   {
     ...common,
     entryPoints: ['helper/cli/main.ts'],
-    outfile: 'dist/teleport-env.js',
+    outfile: join(dist, 'teleport-env.js'),
     external: ['koffi'],
     banner: { js: '#!/usr/bin/env node' },
   },
-  { ...common, entryPoints: ['src/extension.ts'], outfile: 'dist/extension.js', external: ['vscode'] },
+  { ...common, entryPoints: ['src/extension.ts'], outfile: join(dist, 'extension.js'), external: ['vscode'] },
 ];
 
 /** koffi loads `@koromix/koffi-<platform>`; only Linux with glibc, x64 and arm64, ever runs the helper. */
@@ -66,12 +69,13 @@ async function main(): Promise<void> {
     for (const bundle of bundles) await (await context(bundle)).watch();
     return;
   }
-  rmSync(dist, { recursive: true, force: true });
-  mkdirSync(dist);
+  mkdirSync(dist, { recursive: true });
   // The sources are CommonJS in the bundle whatever the package says.
   writeFileSync(join(dist, 'package.json'), '{ "type": "commonjs" }\n');
   copyKoffi();
-  await Promise.all(bundles.filter((b) => existsSync(join(root, (b.entryPoints as string[])[0]!))).map((b) => build(b)));
+  await Promise.all(
+    bundles.filter((b) => existsSync(join(root, (b.entryPoints as string[])[0]!))).map((b) => build(b)),
+  );
   chmodSync(join(dist, 'teleport-env.js'), 0o755);
 }
 

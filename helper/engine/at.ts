@@ -154,6 +154,7 @@ export interface Name {
   /** DT_*: the file type as in S_IFMT >> 12, 0 where the file system does not say. */
   readonly type: number;
 }
+export const DT_CHR = 2;
 export const DT_DIR = 4;
 
 /** Calls back for each entry of an open directory, from its current position; `.` and `..` left out. */

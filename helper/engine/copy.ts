@@ -2,6 +2,8 @@ import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import {
   close,
+  DT_CHR,
+  DT_DIR,
   lastTimes,
   namesIn,
   OPEN_DIRECTORY,
@@ -52,14 +54,7 @@ export function copyTree(from: string, to: string): number {
     check(libc().mkdirat(AT_FDCWD, cBytes(path), 0o700), 'mkdir', to);
     const target = openAt(AT_FDCWD, path, OPEN_DIRECTORY);
     try {
-      const copy: Copy = {
-        uid: process.geteuid!(),
-        gid: process.getegid!(),
-        umask: process.umask(),
-        root: target,
-        links: new Map(),
-        count: 0,
-      };
+      const copy = newCopy(target);
       copyChildren(copy, source, target, '');
       finishDirectory(copy, source, target, stat, times);
       return copy.count;
@@ -69,6 +64,41 @@ export function copyTree(from: string, to: string): number {
   } finally {
     close(source);
   }
+}
+
+/**
+ * Copies what a mount with `index=on` keeps of hard-linked lower files in its index alone, no name of theirs being in
+ * the upper directory any more: into the directory `to`, made where there is such, for `completeHardLinks`. Under the
+ * same conditions as `copyTree`. Answers how many there are, as a rule none.
+ * @param index `work/index` in the mount's workdir
+ */
+export function copyIndexOnly(index: string, to: string): number {
+  const source = openRoot(index);
+  try {
+    const alone = namesIn(source).filter(({ name, type }) => {
+      if (type === DT_DIR || type === DT_CHR) return false;
+      const stat = statAt(source, name);
+      return stat !== null && stat.nlink === 1 && !stat.isDirectory && !stat.isWhiteout;
+    });
+    if (alone.length === 0) return 0;
+    const path = toBytes(to);
+    check(libc().mkdirat(AT_FDCWD, cBytes(path), 0o700), 'mkdir', to);
+    const target = openAt(AT_FDCWD, path, OPEN_DIRECTORY);
+    try {
+      const copy = newCopy(target);
+      for (const { name } of alone) copyLeaf(copy, source, target, name, statAt(source, name)!);
+    } finally {
+      close(target);
+    }
+    return alone.length;
+  } finally {
+    close(source);
+  }
+}
+
+function newCopy(root: number): Copy {
+  const [uid, gid] = [process.geteuid!(), process.getegid!()];
+  return { uid, gid, umask: process.umask(), root, links: new Map(), count: 0 };
 }
 
 /** @param path of the directory below the copy's root, '' or ending in a slash */

@@ -42,7 +42,15 @@ export function mirrorXattrs(from: number, to: number): void {
 
 /** An xattr of an open file, or null where it has none of that name. */
 export function xattrOf(fd: number, key: Buffer): Buffer | null {
-  const size = libc().fgetxattr(fd, key, value, LIMIT);
+  return valueOrNull(libc().fgetxattr(fd, key, value, LIMIT));
+}
+
+/** The same of an O_PATH descriptor, so of a symlink too. */
+export function xattrOfPath(fd: number, key: Buffer): Buffer | null {
+  return valueOrNull(libc().getxattr(Buffer.from(`/proc/self/fd/${fd}\0`), key, value, LIMIT));
+}
+
+function valueOrNull(size: number): Buffer | null {
   if (size >= 0) return Buffer.from(value.subarray(0, size));
   const errno = lastErrno();
   if (errno === os.errno.ENODATA || errno === os.errno.EOPNOTSUPP) return null;

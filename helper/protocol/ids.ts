@@ -19,4 +19,7 @@ export const InsidePath = z
   .string()
   .max(4096)
   .refine((p) => p.startsWith('/') && !p.includes('\0'), 'a path inside a sandbox is absolute')
-  .refine((p) => !p.split('/').some((part) => part === '..' || part === '.'), 'a path inside a sandbox has no . or .. part');
+  .refine(
+    (p) => !p.split('/').some((part) => part === '..' || part === '.'),
+    'a path inside a sandbox has no . or .. part',
+  );

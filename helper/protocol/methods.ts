@@ -16,7 +16,11 @@ const Label = z.string().max(1000);
 const Env = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string());
 /** Bytes travel as base64. */
 const Bytes = z.base64();
-const Millis = z.number().int().min(1).max(2 ** 31 - 1);
+const Millis = z
+  .number()
+  .int()
+  .min(1)
+  .max(2 ** 31 - 1);
 const Size = z.number().int().min(1).max(10_000);
 /** A token chosen by the client, repeated in `progress` notifications about this request. */
 const progress = z.string().max(100).optional();
@@ -106,7 +110,12 @@ export const METHODS = {
       limit: z.number().int().min(1).max(100_000).optional(),
       before: CheckpointId.optional(),
     }),
-    result: z.object({ checkpoints: z.array(Checkpoint), head: BranchId.nullable(), current: CheckpointId, more: z.boolean() }),
+    result: z.object({
+      checkpoints: z.array(Checkpoint),
+      head: BranchId.nullable(),
+      current: CheckpointId,
+      more: z.boolean(),
+    }),
   },
   'checkpoint/label': {
     params: z.object({ ...inSandbox, checkpoint: CheckpointId, label: Label.nullable() }),
@@ -191,7 +200,12 @@ export const METHODS = {
 
   /** What changed between two places; `to` left out: the head. */
   diff: {
-    params: z.object({ ...inSandbox, from: At, to: At.optional(), /** Only at or below this path. */ path: InsidePath.optional() }),
+    params: z.object({
+      ...inSandbox,
+      from: At,
+      to: At.optional(),
+      /** Only at or below this path. */ path: InsidePath.optional(),
+    }),
     result: z.object({ changes: z.array(Change) }),
   },
   'file/stat': { params: z.object({ ...inSandbox, at: At, path: InsidePath }), result: FileStat },
@@ -220,7 +234,10 @@ export const METHODS = {
       maxAgeMs: z.number().int().min(0).optional(),
       dryRun: z.boolean().default(false),
     }),
-    result: z.object({ deleted: z.array(z.object({ sandbox: SandboxId, checkpoint: CheckpointId })), freedBytes: z.number().int() }),
+    result: z.object({
+      deleted: z.array(z.object({ sandbox: SandboxId, checkpoint: CheckpointId })),
+      freedBytes: z.number().int(),
+    }),
   },
 } as const;
 

@@ -1,0 +1,98 @@
+/** The daemon: finds what it needs of the machine, opens the volume, takes up what an earlier one left, listens. */
+import { existsSync, readFileSync, statSync, unlinkSync } from 'node:fs';
+import { release } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Cgroup, findCgroup2 } from '../engine/cgroup.ts';
+import { check } from '../engine/criu-check.ts';
+import { Layout } from '../engine/layout.ts';
+import type { Machine } from '../engine/machine.ts';
+import { openRun, openVolume } from '../engine/volume.ts';
+import { TeleportError } from '../protocol/errors.ts';
+import { admitted } from './owner.ts';
+import { listen } from './server.ts';
+import { Service } from './service.ts';
+
+declare const TELEPORT_ENV_VERSION: string | undefined;
+
+export interface ServeOptions {
+  socket: string;
+  /** Default: /var/lib/teleport-env. */
+  state?: string;
+  /** Bytes of a volume made anew. */
+  volumeBytes?: number;
+}
+
+/** Serves until SIGTERM, SIGINT or a `shutdown` request, then resolves; sandboxes stay alive. */
+export async function serve(options: ServeOptions): Promise<void> {
+  if (process.geteuid?.() !== 0)
+    throw new TeleportError('notRoot', 'the helper must run as root', { hint: 'sudo teleport-env serve' });
+  process.umask(0o022);
+  const log = (text: string): void => void process.stderr.write(`${new Date().toISOString()} ${text}\n`);
+  const state = options.state ?? '/var/lib/teleport-env';
+  const cgroupMount = findCgroup2();
+  if (!cgroupMount)
+    throw new TeleportError('noCgroup', 'no cgroup v2 is mounted', {
+      hint: 'mount -t cgroup2 none /sys/fs/cgroup/unified',
+    });
+  const programs = findPrograms();
+  const run = await openRun(dirname(options.socket));
+  const found = await check({
+    binary: programs.criu,
+    prefix: [programs.init, 'enter', '--net', 'host', '--run', run, '--'],
+  });
+  if (!found.ok)
+    throw new TeleportError('noCriu', `CRIU does not work here: ${found.reason}`, {
+      hint: 'scripts/setup-linux.sh builds one that does',
+    });
+  await openVolume(state, options.volumeBytes);
+  const machine: Machine = {
+    layout: new Layout(state, run),
+    ...programs,
+    criuVersion: found.version.join('.'),
+    kernel: release(),
+    bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
+    cgroups: Cgroup.make(join(cgroupMount, cgroupName(state))).path,
+  };
+  const version = typeof TELEPORT_ENV_VERSION === 'string' ? TELEPORT_ENV_VERSION : 'dev';
+  let end = (): void => {};
+  const service = new Service({ version, machine, doctor: async () => [], shutdown: () => end(), log });
+  await service.load();
+  const list = '/etc/teleport-env/admitted';
+  const admits = (uid: number): boolean => admitted(uid, existsSync(list) ? readFileSync(list, 'utf8') : '');
+  const server = await listen(service, { socket: options.socket, admits, log });
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  process.on('SIGTERM', end);
+  process.on('SIGINT', end);
+  log(`listening on ${options.socket}, state in ${state}, CRIU ${found.version.join('.')}`);
+  await ended;
+  server.close();
+  if (existsSync(options.socket)) unlinkSync(options.socket);
+  await Promise.race([service.idle(), sleep(5000)]);
+  log('ended; sandboxes go on');
+}
+
+/** One group per state folder, so that two daemons never meet. */
+function cgroupName(state: string): string {
+  return state === '/var/lib/teleport-env'
+    ? 'teleport-env'
+    : `teleport-env-${Buffer.from(state).toString('hex').slice(-24)}`;
+}
+
+/** Beside this program in /opt/teleport-env/VERSION; from a checkout (as root, for tests), what the scripts built. */
+function findPrograms(): { init: string; criu: string } {
+  const places = [__dirname, join(__dirname, '../build'), join(__dirname, '../../build')];
+  const first = (names: string[]): string | undefined =>
+    places
+      .flatMap((p) => names.map((n) => join(p, n)))
+      .find((path) => statSync(path, { throwIfNoEntry: false })?.isFile());
+  const init = first(['teleport-init', 'init/teleport-init']);
+  const criu = process.env.TELEPORT_ENV_CRIU ?? first(['criu', 'criu/criu']);
+  if (!init || !criu)
+    throw new TeleportError('noCriu', `${init ? 'CRIU' : 'teleport-init'} is not installed`, {
+      hint: 'run npm run setup (or scripts/setup-linux.sh) once',
+    });
+  return { init, criu };
+}

@@ -1,0 +1,852 @@
+/**
+ * One sandbox at work: its tree of checkpoints, its branches, and the operations on them. All that the helper does with a
+ * sandbox is made of `capture` and `activate`; what changes the tree or the head runs one at a time.
+ */
+import { readdirSync } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { activate, type Ground, type Live, launch, startTimeOf } from '../engine/branch.ts';
+import { capture, undoRotation } from '../engine/capture.ts';
+import { Cgroup } from '../engine/cgroup.ts';
+import { countChanges } from '../engine/diff.ts';
+import type { SandboxLayout } from '../engine/layout.ts';
+import type { Machine } from '../engine/machine.ts';
+import type { Pins } from '../engine/pins.ts';
+import { LayerStack } from '../engine/stack.ts';
+import { Steps } from '../engine/steps.ts';
+import { syncfsAsync } from '../engine/syscalls.ts';
+import { removeTree } from '../engine/trees.ts';
+import { TeleportError } from '../protocol/errors.ts';
+import type { HeadMoved, NotificationName, NotificationParams } from '../protocol/methods.ts';
+import type { Checkpoint, Sandbox as SandboxInfo } from '../protocol/model.ts';
+import { BranchRecord, FORMAT, Manifest, type SandboxRecord } from '../sandbox/records.ts';
+import { builtOn, layersOf, numberOf, reparented } from '../sandbox/tree.ts';
+import { Branch, heldFiles } from './branch.ts';
+import { Mutex } from './mutex.ts';
+import type { Listener } from './sessions.ts';
+import { readRecord, writeRecord } from './store.ts';
+
+/** Numbers are written ahead by that much, so that a crash gives none twice. */
+const STRIDE = 100;
+
+export interface Surroundings {
+  machine: Machine;
+  pins: Pins;
+  notify<N extends NotificationName>(owner: number, name: N, params: NotificationParams<N>): void;
+  log(text: string): void;
+}
+
+/** What a checkpoint is to say about itself. */
+export interface Words {
+  kind: Checkpoint['kind'];
+  label?: string | null;
+  command?: string | null;
+  exitCode?: number | null;
+  durationMs?: number | null;
+  note?: string | null;
+  filesOnly?: boolean;
+  /** For tests and measurements: how the layer is made. */
+  way?: 'auto' | 'copy' | 'rotate';
+}
+
+export class Sandbox {
+  record: SandboxRecord;
+  readonly layout: SandboxLayout;
+  private readonly around: Surroundings;
+  private readonly manifests = new Map<string, Manifest>();
+  private readonly branches = new Map<string, Branch>();
+  private readonly work = new Mutex();
+  private restoring = false;
+  private problem: string | undefined;
+  private removed = false;
+  private background = new Set<Promise<void>>();
+
+  constructor(record: SandboxRecord, layout: SandboxLayout, around: Surroundings) {
+    this.record = record;
+    this.layout = layout;
+    this.around = around;
+  }
+
+  // ---- what it is ----
+
+  info(): SandboxInfo {
+    const { id, name, workspace, owner, network, createdAt, head, current } = this.record;
+    const state = this.restoring ? 'restoring' : this.problem ? 'failed' : head ? 'running' : 'stopped';
+    return {
+      id,
+      name,
+      workspace,
+      owner: owner.uid,
+      state,
+      ...(this.problem && !head ? { problem: this.problem } : {}),
+      network,
+      createdAt,
+      head,
+      current,
+      branches: [...this.branches.values()].filter((b) => b.record.role !== 'standby').map((b) => b.info()),
+      checkpoints: this.manifests.size,
+      canUndo: this.record.undo.length > 0,
+    };
+  }
+
+  checkpoints(): Checkpoint[] {
+    return [...this.manifests.values()].sort((a, b) => numberOf(b.id) - numberOf(a.id)).map(toCheckpoint);
+  }
+
+  checkpoint(id: string): Checkpoint {
+    return toCheckpoint(this.manifest(id));
+  }
+
+  get tree(): ReadonlyMap<string, Manifest> {
+    return this.manifests;
+  }
+
+  private manifest(id: string): Manifest {
+    const manifest = this.manifests.get(id);
+    if (manifest) return manifest;
+    throw new TeleportError('unknownCheckpoint', `${this.record.name} has no checkpoint ${id}`, {
+      hint: `teleport-env log ${this.record.name} lists them`,
+    });
+  }
+
+  /** @throws TeleportError `notRunning`, `unknownBranch` */
+  branch(id?: string): Branch {
+    const wanted = id ?? this.record.head;
+    if (wanted === null)
+      throw new TeleportError('notRunning', `${this.record.name} is stopped`, {
+        hint: `teleport-env start ${this.record.name}`,
+      });
+    const branch = this.branches.get(wanted);
+    if (branch && branch.record.role !== 'standby') return branch;
+    throw new TeleportError('unknownBranch', `${this.record.name} has no branch ${wanted}`);
+  }
+
+  /** The files of a checkpoint or, live, of a branch, down to the base. */
+  stack(at: string): LayerStack {
+    if (at.startsWith('k')) return new LayerStack(this.layerPaths(at));
+    const branch = this.branch(at);
+    return new LayerStack([branch.layout.upper, ...this.layerPaths(branch.record.base)]);
+  }
+
+  private layerPaths(checkpoint: string): string[] {
+    const layers = layersOf(this.manifests, this.manifest(checkpoint).id).map((id) => this.layout.checkpoint(id).layer);
+    return [...layers, this.layout.skeleton, ...this.pinPaths(checkpoint), this.record.base];
+  }
+
+  private pinPaths(checkpoint: string): string[] {
+    return this.manifest(checkpoint).pins.map((name) => this.around.pins.layerPath(name));
+  }
+
+  private ground(branch: string, checkpoint: string): Ground {
+    const layers = layersOf(this.manifests, checkpoint).map((id) => `checkpoints/${id}/layer`);
+    return {
+      layout: this.layout.branch(branch),
+      cgroup: join(this.around.machine.cgroups, `${this.record.id}-${branch}`),
+      lowers: [...layers, 'skeleton', ...this.pinPaths(checkpoint), this.record.base],
+      from: this.layout.dir,
+    };
+  }
+
+  // ---- numbers and records ----
+
+  private number(kind: 'checkpoint' | 'branch' | 'session'): number {
+    const n = this.counters[kind]++;
+    if (n + 1 >= this.record.next[kind]) this.save({ next: { ...this.record.next, [kind]: n + 1 + STRIDE } });
+    return n;
+  }
+  private counters = { checkpoint: 0, branch: 0, session: 1 };
+
+  nextSession(): string {
+    return `x${this.number('session')}`;
+  }
+
+  save(change: Partial<SandboxRecord>): void {
+    this.record = { ...this.record, ...change };
+    if (!this.removed) writeRecord(this.layout.file, this.record);
+  }
+
+  changed(): void {
+    if (!this.removed) this.tell('sandbox/changed', { sandbox: this.info() });
+  }
+
+  private tell<N extends NotificationName>(name: N, params: NotificationParams<N>): void {
+    this.around.notify(this.record.owner.uid, name, params);
+  }
+
+  // ---- beginning ----
+
+  /** The root checkpoint (its layer is filled already) and the first branch. */
+  async begin(steps: Steps): Promise<{ head: string; checkpoint: string }> {
+    this.counters = { checkpoint: 1, branch: 1, session: 1 };
+    const root = this.blank('k0', { kind: 'root' });
+    root.filesOnly = true;
+    root.verified = true;
+    this.manifests.set('k0', root);
+    writeRecord(this.layout.checkpoint('k0').manifest, root);
+    const branch = await this.make('k0', 'head', steps);
+    this.save({ head: branch.id, current: 'k0' });
+    this.inBackground(() => this.settle('k0'));
+    return { head: branch.id, checkpoint: 'k0' };
+  }
+
+  private blank(id: string, words: Words): Manifest {
+    const { machine } = this.around;
+    return {
+      format: FORMAT,
+      id,
+      parent: null,
+      base: null,
+      kind: words.kind,
+      label: words.label ?? null,
+      command: words.command ?? null,
+      exitCode: words.exitCode ?? null,
+      durationMs: words.durationMs ?? null,
+      createdAt: new Date().toISOString(),
+      filesChanged: 0,
+      bytes: 0,
+      processes: 0,
+      stoppedMs: 0,
+      totalMs: 0,
+      note: words.note ?? null,
+      filesOnly: words.filesOnly ?? false,
+      rotated: false,
+      verified: false,
+      durable: false,
+      bootId: machine.bootId,
+      criu: machine.criuVersion,
+      kernel: machine.kernel,
+      pins: this.around.pins.layers,
+    };
+  }
+
+  /** What is on disk after a restart: manifests, and branches that are still alive. */
+  async load(): Promise<void> {
+    for (const id of readdirSync(this.layout.checkpoints)) {
+      const place = this.layout.checkpoint(id);
+      try {
+        const manifest = readRecord(Manifest, place.manifest);
+        // Written but not synced when the machine went down: nobody knows what of it is there.
+        if (!manifest.durable && manifest.bootId !== this.around.machine.bootId)
+          throw new Error('was never made durable');
+        this.manifests.set(manifest.id, manifest);
+      } catch (error) {
+        this.around.log(`${this.record.id}/${id}: left out: ${(error as Error).message}`);
+        if (!/checkpointDamaged/.test((error as { code?: string }).code ?? '')) await removeTree(place.dir);
+      }
+    }
+    for (const [id, manifest] of [...this.manifests]) {
+      try {
+        layersOf(this.manifests, id);
+      } catch (error) {
+        this.around.log(`${this.record.id}/${id}: left out: ${(error as Error).message}`);
+        this.manifests.delete(manifest.id);
+      }
+    }
+    const { next } = this.record;
+    this.counters = { ...next };
+    this.save({
+      next: { checkpoint: next.checkpoint + STRIDE, branch: next.branch + STRIDE, session: next.session + STRIDE },
+    });
+    for (const id of readdirSync(this.layout.branches)) await this.adopt(id);
+    let { head } = this.record;
+    if (head && !this.branches.has(head)) head = null;
+    if (!this.manifests.has(this.record.current)) {
+      const newest = this.checkpoints()[0];
+      if (!newest) this.problem = 'its checkpoints are lost or damaged';
+      else this.record.current = newest.id;
+    }
+    const undo = this.record.undo.filter((id) => this.manifests.has(id));
+    this.save({ head, undo });
+  }
+
+  private async adopt(id: string): Promise<void> {
+    const layout = this.layout.branch(id);
+    const cgroup = new Cgroup(join(this.around.machine.cgroups, `${this.record.id}-${id}`));
+    try {
+      const record = readRecord(BranchRecord, layout.file);
+      const alive = record.bootId === this.around.machine.bootId && startTimeOf(record.pid) === record.startTime;
+      if (alive && this.manifests.has(record.base) && record.cgroup === cgroup.path) {
+        const live: Live = { pid: record.pid, startTime: record.startTime, cgroup };
+        const branch = new Branch(record, live, layout, () => this.shellStart());
+        if (record.role === 'standby') {
+          this.branches.set(id, branch);
+          return;
+        }
+        cgroup.thaw(); // the helper may have ended in the middle of a capture
+        await branch.sessions.start();
+        this.enlist(branch);
+        return;
+      }
+    } catch (error) {
+      this.around.log(`${this.record.id}/${id}: not adopted: ${(error as Error).message}`);
+    }
+    await cgroup.end();
+    await removeTree(layout.dir);
+  }
+
+  private enlist(branch: Branch): void {
+    this.branches.set(branch.id, branch);
+    branch.sessions.onEnd = () => this.died(branch);
+  }
+
+  /** PID 1 ended by itself: killed from outside, or out of memory. */
+  private died(branch: Branch): void {
+    if (!this.branches.delete(branch.id)) return;
+    this.inBackground(() => branch.end('the branch ended'));
+    if (this.record.head === branch.id) {
+      this.problem = 'its processes were ended from outside';
+      this.save({ head: null });
+    }
+    this.changed();
+  }
+
+  // ---- capture and activate ----
+
+  async shellStart(): Promise<{ cwd: string; env: string[] }> {
+    return { cwd: this.record.workspace, env: this.environment() };
+  }
+
+  environment(more: Record<string, string> = {}): string[] {
+    return Object.entries({ ...this.record.env, ...more }).map(([name, value]) => `${name}=${value}`);
+  }
+
+  private branchRecord(id: string, role: BranchRecord['role'], base: string, live: Live): BranchRecord {
+    const now = new Date().toISOString();
+    const { pid, startTime, cgroup } = live;
+    const { bootId } = this.around.machine;
+    return {
+      format: FORMAT,
+      id,
+      role,
+      base,
+      checkpoint: base,
+      pid,
+      startTime,
+      cgroup: cgroup.path,
+      createdAt: now,
+      bootId,
+      activated: role !== 'standby',
+    };
+  }
+
+  /** A fresh branch of a checkpoint. A standby is left frozen. @throws TeleportError `restoreFailed` */
+  private async make(checkpoint: string, role: BranchRecord['role'], steps: Steps): Promise<Branch> {
+    const { machine } = this.around;
+    const manifest = this.manifest(checkpoint);
+    const id = `b${this.number('branch')}`;
+    const ground = this.ground(id, checkpoint);
+    const live = manifest.filesOnly
+      ? await launch(machine, ground, this.record.owner, this.record.hostname)
+      : await activate(
+          machine,
+          ground,
+          this.layout.checkpoint(checkpoint).image,
+          { frozen: role === 'standby' },
+          steps,
+        );
+    if (role === 'standby' && manifest.filesOnly) live.cgroup.freeze();
+    const branch = new Branch(this.branchRecord(id, role, checkpoint, live), live, ground.layout, () =>
+      this.shellStart(),
+    );
+    try {
+      writeRecord(ground.layout.file, branch.record);
+      if (role !== 'standby') {
+        await branch.sessions.start();
+        steps.done('init answers');
+        this.enlist(branch);
+      } else this.branches.set(id, branch);
+      return branch;
+    } catch (error) {
+      await branch.end('it could not be started');
+      throw error;
+    }
+  }
+
+  /** A standby if there is one (about a millisecond), else a restore. */
+  private async obtain(
+    checkpoint: string,
+    role: 'head' | 'fork',
+    steps: Steps,
+  ): Promise<{ branch: Branch; path: 'warm' | 'cold' }> {
+    const manifest = this.manifest(checkpoint);
+    if (manifest.broken)
+      throw new TeleportError('restoreFailed', `${checkpoint} can't be gone back to: ${manifest.broken}`, {
+        hint: 'choose another checkpoint',
+      });
+    for (const standby of this.branches.values()) {
+      if (standby.record.role !== 'standby' || standby.record.base !== checkpoint) continue;
+      try {
+        standby.live.cgroup.thaw();
+        await standby.sessions.start();
+        steps.done('standby thawed, init answers');
+        standby.record = { ...standby.record, role, activated: true };
+        this.enlist(standby);
+        this.inBackground(async () => standby.update({}));
+        return { branch: standby, path: 'warm' };
+      } catch (error) {
+        this.around.log(`${this.record.id}/${standby.id}: standby lost: ${(error as Error).message}`);
+        this.branches.delete(standby.id);
+        this.inBackground(() => standby.end('standby lost'));
+      }
+    }
+    return { branch: await this.make(checkpoint, role, steps), path: 'cold' };
+  }
+
+  /**
+   * A checkpoint of a live branch. Where its layer was rotated the branch is replaced by a successor, unless `leaving`: then it
+   * stays frozen, to be retired or taken back (`takeBack`).
+   */
+  private async take(
+    branch: Branch,
+    words: Words,
+    steps: Steps,
+    leaving = false,
+  ): Promise<{ manifest: Manifest; branch: Branch; takeBack: () => Promise<void> }> {
+    const { machine, pins } = this.around;
+    const id = `k${this.number('checkpoint')}`;
+    const place = this.layout.checkpoint(id);
+    const manifest = this.blank(id, words);
+    manifest.parent = branch.record.checkpoint;
+    manifest.base = branch.record.base;
+    manifest.processes = branch.info().processes;
+    await branch.sessions.quiesce();
+    steps.done('connections let go');
+    let successor = branch;
+    let rotated = false;
+    const giveBack = async (): Promise<void> => {
+      this.manifests.delete(id);
+      if (rotated) {
+        undoRotation(branch.layout, place);
+        branch.live.cgroup.thaw();
+      }
+      await removeTree(place.dir);
+      await branch.sessions.resume();
+    };
+    try {
+      if (words.filesOnly) throw new TeleportError('invalidRequest', 'checkpoints of files only are not made yet');
+      const captured = await capture(machine, branch.live, branch.layout, place, words.way ?? 'auto', steps);
+      manifest.pins = pins.pin(heldFiles(branch.live), this.own(branch));
+      rotated = captured.rotated;
+      manifest.rotated = rotated;
+      manifest.stoppedMs = captured.stoppedMs;
+      this.manifests.set(id, manifest);
+      if (!rotated) await branch.sessions.resume();
+      else if (!leaving) {
+        successor = await this.replace(branch, id, steps);
+        manifest.verified = true;
+      }
+    } catch (error) {
+      await giveBack();
+      throw error;
+    }
+    if (!(leaving && rotated)) steps.done('connections taken up');
+    const [filesChanged, bytes] = await Promise.all([
+      countChanges(new LayerStack(this.layerPaths(manifest.parent)), new LayerStack(this.layerPaths(id))),
+      sizeOf(place.image),
+    ]);
+    manifest.filesChanged = filesChanged;
+    manifest.bytes = bytes + (await sizeOf(place.layer));
+    manifest.totalMs = steps.total;
+    writeRecord(place.manifest, manifest);
+    steps.done('changes counted, manifest written');
+    successor.record = { ...successor.record, checkpoint: id };
+    if (!(leaving && rotated)) successor.update({});
+    this.tell('checkpoint/added', { sandbox: this.record.id, checkpoint: toCheckpoint(manifest) });
+    const takeBack = async (): Promise<void> => {
+      if (rotated) {
+        branch.record = { ...branch.record, checkpoint: manifest.parent! };
+        await giveBack();
+        this.tell('checkpoint/removed', { sandbox: this.record.id, checkpoint: id });
+      }
+    };
+    return { manifest, branch: successor, takeBack };
+  }
+
+  /** Layers over the base, for telling what comes from it. */
+  private own(branch: Branch): LayerStack {
+    const all = this.layerPaths(branch.record.base);
+    return new LayerStack([branch.layout.upper, ...all.slice(0, all.indexOf(this.layout.skeleton) + 1)]);
+  }
+
+  /** After a rotation: a branch of the new checkpoint takes the place of the one whose upperdir it took. */
+  private async replace(branch: Branch, checkpoint: string, steps: Steps): Promise<Branch> {
+    const role = branch.record.role;
+    const successor = await this.make(checkpoint, role, steps);
+    await successor.sessions.inherit(branch.sessions.listeners, 'missed');
+    this.branches.delete(branch.id);
+    this.inBackground(() => branch.end('it was replaced'));
+    if (this.record.head === branch.id) this.save({ head: successor.id });
+    return successor;
+  }
+
+  // ---- operations ----
+
+  /** An explicit checkpoint always makes one. */
+  createCheckpoint(words: Words, branchId?: string): Promise<{ checkpoint: Checkpoint; steps: Steps }> {
+    return this.work.run(async () => {
+      const steps = new Steps();
+      const before = this.branch(branchId);
+      const isHead = before.id === this.record.head;
+      const { manifest, branch } = await this.take(before, words, steps);
+      if (isHead) this.save({ current: manifest.id });
+      if (branch !== before && isHead)
+        this.tell('head/moved', {
+          sandbox: this.record.id,
+          head: branch.id,
+          checkpoint: manifest.id,
+          cause: 'rotate',
+          ms: steps.total,
+          saved: null,
+        });
+      this.changed();
+      this.inBackground(() => this.settle(manifest.id));
+      return { checkpoint: toCheckpoint(manifest), steps };
+    });
+  }
+
+  rollback(
+    checkpoint: string,
+    options: { discard: boolean },
+    cause: 'rollback' | 'undo' = 'rollback',
+  ): Promise<HeadMoved> {
+    const steps = new Steps();
+    return this.work.run(async () => {
+      this.manifest(checkpoint);
+      return await this.moveHead(steps, cause, options.discard, () => this.obtain(checkpoint, 'head', steps));
+    });
+  }
+
+  async undo(): Promise<HeadMoved> {
+    const target = this.record.undo.at(-1);
+    if (!target) throw new TeleportError('nothingToUndo', `${this.record.name} has no rollback to undo`);
+    const moved = await this.rollback(target, { discard: false }, 'undo');
+    return moved;
+  }
+
+  promote(branchId: string, options: { discard: boolean }): Promise<HeadMoved> {
+    const steps = new Steps();
+    return this.work.run(async () => {
+      const fork = this.branch(branchId);
+      if (fork.id === this.record.head)
+        throw new TeleportError('invalidRequest', `${branchId} is the current branch already`);
+      return await this.moveHead(steps, 'promote', options.discard, async () => ({
+        branch: fork,
+        path: 'warm' as const,
+      }));
+    });
+  }
+
+  /** Saves the old head, gets the new one, moves listeners over, retires the old. The old one is untouched until the new one answers. */
+  private async moveHead(
+    steps: Steps,
+    cause: 'rollback' | 'undo' | 'promote',
+    discard: boolean,
+    obtain: () => Promise<{ branch: Branch; path: 'warm' | 'cold' }>,
+  ): Promise<HeadMoved> {
+    const old = this.record.head ? this.branches.get(this.record.head) : undefined;
+    let saved: string | null = null;
+    let takeBack = async (): Promise<void> => {};
+    if (old && !discard) {
+      const taken = await this.take(old, { kind: 'saved', label: null }, steps, true);
+      saved = taken.manifest.id;
+      takeBack = taken.takeBack;
+    }
+    let next: { branch: Branch; path: 'warm' | 'cold' };
+    try {
+      next = await obtain();
+    } catch (error) {
+      await takeBack();
+      this.changed();
+      throw error;
+    }
+    const rollbackMs = steps.total;
+    const { branch, path } = next;
+    branch.record = { ...branch.record, role: 'head' };
+    this.problem = undefined;
+    const undo = this.record.undo.filter((id) => cause !== 'undo' || id !== this.record.undo.at(-1));
+    this.save({
+      head: branch.id,
+      current: branch.record.checkpoint,
+      undo: saved ? [...undo, saved].slice(-100) : undo,
+    });
+    if (old) {
+      this.branches.delete(old.id);
+      await this.passOn(old.sessions.listeners, branch, rollbackMs);
+      steps.done('terminals attached again');
+      this.inBackground(() => old.end(`${this.record.name} was rolled back`));
+    }
+    const moved = { head: branch.id, checkpoint: branch.record.checkpoint, rollbackMs, path, saved, steps: steps.all };
+    this.inBackground(async () => branch.update({}));
+    this.tell('head/moved', {
+      sandbox: this.record.id,
+      head: moved.head,
+      checkpoint: moved.checkpoint,
+      cause,
+      ms: rollbackMs,
+      saved,
+    });
+    this.changed();
+    this.inBackground(async () => {
+      if (saved) await this.settle(saved, false);
+      await this.standBy(moved.checkpoint);
+    });
+    return moved;
+  }
+
+  /** Whoever listened to the old head's sessions hears the new head's, or that they are no more. */
+  private async passOn(listeners: Map<string, Set<Listener>>, to: Branch, ms: number): Promise<void> {
+    const found = await to.sessions.inherit(listeners, 'all');
+    const { createdAt } = this.manifest(to.record.checkpoint);
+    for (const [session, set] of listeners) {
+      const back = found.get(session);
+      for (const listener of set) {
+        const client = listener as Listener & Partial<SessionClient>;
+        if (back)
+          client.restored?.({ branch: to.id, running: back.running, scrollback: back.scrollback, at: createdAt, ms });
+        else client.gone?.('the sandbox went back to a moment at which it did not exist');
+      }
+    }
+  }
+
+  fork(checkpoint: string): Promise<{ branch: string; path: 'warm' | 'cold'; ms: number; steps: Steps }> {
+    const steps = new Steps();
+    return this.work.run(async () => {
+      this.manifest(checkpoint);
+      const { branch, path } = await this.obtain(checkpoint, 'fork', steps);
+      const ms = steps.total;
+      this.changed();
+      return { branch: branch.id, path, ms, steps };
+    });
+  }
+
+  discard(branchId: string): Promise<void> {
+    return this.work.run(async () => {
+      const branch = this.branch(branchId);
+      if (branch.id === this.record.head)
+        throw new TeleportError('invalidRequest', `${branchId} is the current branch`, {
+          hint: 'stop the sandbox, or roll back',
+        });
+      this.branches.delete(branch.id);
+      this.inBackground(() => branch.end('the fork was discarded'));
+      this.changed();
+    });
+  }
+
+  start(): Promise<void> {
+    return this.work.run(async () => {
+      if (this.record.head) return;
+      this.restoring = true;
+      this.changed();
+      try {
+        const steps = new Steps();
+        const { branch } = await this.obtain(this.record.current, 'head', steps);
+        this.problem = undefined;
+        this.save({ head: branch.id });
+        const { id: sandbox, current: checkpoint } = this.record;
+        this.tell('head/moved', { sandbox, head: branch.id, checkpoint, cause: 'start', ms: steps.total, saved: null });
+      } finally {
+        this.restoring = false;
+        this.changed();
+      }
+    });
+  }
+
+  stop(options: { discard: boolean }): Promise<string | null> {
+    return this.work.run(async () => {
+      let saved: string | null = null;
+      const head = this.record.head ? this.branches.get(this.record.head) : undefined;
+      if (head && !options.discard) {
+        saved = (await this.take(head, { kind: 'saved' }, new Steps(), true)).manifest.id;
+        this.save({ current: saved });
+      }
+      await this.endBranches('the sandbox was stopped');
+      this.save({ head: null });
+      if (saved) await this.makeDurable(saved);
+      this.changed();
+      return saved;
+    });
+  }
+
+  private async endBranches(reason: string): Promise<void> {
+    const all = [...this.branches.values()];
+    this.branches.clear();
+    await Promise.all(all.map((branch) => branch.end(reason)));
+  }
+
+  remove(): Promise<void> {
+    return this.work.run(async () => {
+      this.removed = true;
+      await this.endBranches('the sandbox was removed');
+      await this.idle();
+      await removeTree(this.layout.dir);
+      this.tell('sandbox/removed', { sandbox: this.record.id });
+    });
+  }
+
+  label(checkpoint: string, label: string | null): Checkpoint {
+    const manifest = this.manifest(checkpoint);
+    manifest.label = label;
+    writeRecord(this.layout.checkpoint(checkpoint).manifest, manifest, { sync: manifest.durable });
+    this.tell('checkpoint/changed', { sandbox: this.record.id, checkpoint: toCheckpoint(manifest) });
+    return toCheckpoint(manifest);
+  }
+
+  /** Checkpoints that a live branch or another checkpoint needs. */
+  needed(): Set<string> {
+    const needed = new Set<string>([this.record.current]);
+    for (const branch of this.branches.values()) {
+      needed.add(branch.record.base);
+      if (branch.record.role !== 'standby') needed.add(branch.record.checkpoint);
+    }
+    return needed;
+  }
+
+  delete(checkpoint: string): Promise<number> {
+    return this.work.run(async () => {
+      const manifest = this.manifest(checkpoint);
+      for (const standby of [...this.branches.values()])
+        if (standby.record.role === 'standby' && standby.record.base === checkpoint) {
+          this.branches.delete(standby.id);
+          await standby.end('its checkpoint was deleted');
+        }
+      const above = builtOn(this.manifests, checkpoint);
+      if (manifest.parent === null || above.length || this.needed().has(checkpoint))
+        throw new TeleportError(
+          'checkpointInUse',
+          `${checkpoint} is in use: ${manifest.parent === null ? 'it is the root of the sandbox' : above.length ? `${above.join(', ')} lie on it` : 'the current state or a live fork comes from it'}`,
+          { hint: 'delete those first, or roll back to another one' },
+        );
+      // The manifest goes first: without it the checkpoint does not exist, whatever is left of the folder.
+      await removeTree(this.layout.checkpoint(checkpoint).manifest);
+      for (const child of reparented(this.manifests, checkpoint)) {
+        const other = this.manifests.get(child.id)!;
+        other.parent = child.parent;
+        writeRecord(this.layout.checkpoint(child.id).manifest, other);
+        this.tell('checkpoint/changed', { sandbox: this.record.id, checkpoint: toCheckpoint(other) });
+      }
+      this.manifests.delete(checkpoint);
+      this.save({ undo: this.record.undo.filter((id) => id !== checkpoint) });
+      await removeTree(this.layout.checkpoint(checkpoint).dir);
+      this.tell('checkpoint/removed', { sandbox: this.record.id, checkpoint });
+      return manifest.bytes;
+    });
+  }
+
+  // ---- in the background ----
+
+  private inBackground(work: () => Promise<void>): void {
+    const done: Promise<void> = work()
+      .catch((error) => this.around.log(`${this.record.id}: ${(error as Error).stack ?? error}`))
+      .finally(() => this.background.delete(done));
+    this.background.add(done);
+  }
+
+  /** Resolves when nothing is under way any more. */
+  async idle(): Promise<void> {
+    while (this.background.size) await Promise.all(this.background);
+  }
+
+  /** After a capture: on disk, and proven by a restore that then stands by. */
+  private async settle(checkpoint: string, standby = true): Promise<void> {
+    if (standby) await this.standBy(checkpoint);
+    await this.makeDurable(checkpoint);
+  }
+
+  private async makeDurable(checkpoint: string): Promise<void> {
+    const manifest = this.manifests.get(checkpoint);
+    if (!manifest || manifest.durable || this.removed) return;
+    await syncfsAsync(this.layout.dir);
+    if (!this.manifests.has(checkpoint) || this.removed) return;
+    manifest.durable = true;
+    writeRecord(this.layout.checkpoint(checkpoint).manifest, manifest, { sync: true });
+    this.tell('checkpoint/changed', { sandbox: this.record.id, checkpoint: toCheckpoint(manifest) });
+  }
+
+  /** One standby, of the newest moment; older ones go. */
+  private standBy(checkpoint: string): Promise<void> {
+    return this.work.run(async () => {
+      if (this.removed || !this.record.head) return;
+      const manifest = this.manifests.get(checkpoint);
+      if (!manifest || manifest.broken || this.record.current !== checkpoint) return;
+      let there = false;
+      for (const standby of [...this.branches.values()]) {
+        if (standby.record.role !== 'standby') continue;
+        if (standby.record.base === checkpoint) there = true;
+        else {
+          this.branches.delete(standby.id);
+          this.inBackground(() => standby.end('a newer one stands by'));
+        }
+      }
+      if (there) return;
+      try {
+        await this.make(checkpoint, 'standby', new Steps());
+        if (manifest.verified) return;
+        manifest.verified = true;
+      } catch (error) {
+        manifest.broken = (error as Error).message;
+      }
+      writeRecord(this.layout.checkpoint(checkpoint).manifest, manifest);
+      this.tell('checkpoint/changed', { sandbox: this.record.id, checkpoint: toCheckpoint(manifest) });
+    });
+  }
+}
+
+/** What a listener that belongs to a client can hear besides output. */
+export interface SessionClient {
+  restored(back: { branch: string; running: boolean; scrollback: Buffer; at: string; ms: number }): void;
+  gone(reason: string): void;
+}
+
+export function toCheckpoint(m: Manifest): Checkpoint {
+  const {
+    id,
+    parent,
+    kind,
+    label,
+    command,
+    exitCode,
+    durationMs,
+    createdAt,
+    filesChanged,
+    bytes,
+    processes,
+    stoppedMs,
+    totalMs,
+    note,
+  } = m;
+  const state = {
+    durable: m.durable,
+    verified: m.verified,
+    filesOnly: m.filesOnly,
+    ...(m.broken ? { broken: m.broken } : {}),
+  };
+  return {
+    id,
+    parent,
+    kind,
+    label,
+    command,
+    exitCode,
+    durationMs,
+    createdAt,
+    filesChanged,
+    bytes,
+    processes,
+    stoppedMs,
+    totalMs,
+    note,
+    state,
+  };
+}
+
+/** Bytes that a folder's files take, by blocks; extents shared with other layers count in each. */
+async function sizeOf(dir: string): Promise<number> {
+  let sum = 0;
+  const names = await readdir(dir, { withFileTypes: true, recursive: true });
+  for (let at = 0; at < names.length; at += 64) {
+    const part = names.slice(at, at + 64).filter((e) => e.isFile());
+    const stats = await Promise.all(part.map((e) => stat(join(e.parentPath, e.name)).catch(() => null)));
+    for (const s of stats) sum += (s?.blocks ?? 0) * 512;
+  }
+  return sum;
+}

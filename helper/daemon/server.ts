@@ -1,0 +1,122 @@
+/** The unix socket: admits by the kernel's word for who is there, validates every message, dispatches, turns errors into answers. */
+import { chmodSync, mkdirSync, unlinkSync } from 'node:fs';
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
+import {
+  type CancellationToken,
+  createMessageConnection,
+  ResponseError,
+  SocketMessageReader,
+  SocketMessageWriter,
+} from 'vscode-jsonrpc/node';
+import { peerCredentials } from '../engine/syscalls.ts';
+import { type ErrorData, TeleportError } from '../protocol/errors.ts';
+import { METHODS, type Method } from '../protocol/methods.ts';
+import { Client } from './client.ts';
+import { ownerOf } from './owner.ts';
+import type { Service } from './service.ts';
+
+const SERVER_ERROR = -32000;
+const INVALID_PARAMS = -32602;
+
+export interface ServerOptions {
+  socket: string;
+  admits(uid: number): boolean;
+  log(text: string): void;
+}
+
+/** @throws TeleportError `sandboxBusy`… where another daemon listens there already */
+export async function listen(service: Service, options: ServerOptions): Promise<Server> {
+  mkdirSync(dirname(options.socket), { recursive: true, mode: 0o755 });
+  if (await answersAt(options.socket))
+    throw new TeleportError('sandboxBusy', `a helper listens on ${options.socket} already`);
+  try {
+    unlinkSync(options.socket);
+  } catch {
+    // there was none
+  }
+  const server = createServer((socket) => serve(socket, service, options));
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(options.socket, resolve);
+  });
+  chmodSync(options.socket, 0o666); // who may is decided by uid, below
+  return server;
+}
+
+function answersAt(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createConnection(path);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', () => resolve(false));
+  });
+}
+
+function serve(socket: Socket, service: Service, options: ServerOptions): void {
+  socket.on('error', () => socket.destroy());
+  const fd = (socket as unknown as { _handle?: { fd: number } })._handle?.fd ?? -1;
+  const owner = ownerOf(peerCredentials(fd));
+  const connection = createMessageConnection(new SocketMessageReader(socket), new SocketMessageWriter(socket));
+  const client = new Client(connection, owner);
+  const welcome = options.admits(owner.uid);
+  for (const method of Object.keys(METHODS) as Method[])
+    connection.onRequest(method, (params: unknown, token: CancellationToken) => {
+      if (!welcome)
+        throw toResponse(
+          new TeleportError('notAllowed', `uid ${owner.uid} is not admitted to this helper`, {
+            hint: 'run npm run setup as that user',
+          }),
+        );
+      return dispatch(service, method, params, client, token, options);
+    });
+  connection.onError(() => socket.destroy());
+  connection.onClose(() => client.leave());
+  socket.on('close', () => client.leave());
+  if (welcome) service.join(client);
+  connection.listen();
+}
+
+async function dispatch(
+  service: Service,
+  method: Method,
+  raw: unknown,
+  client: Client,
+  token: CancellationToken,
+  options: ServerOptions,
+): Promise<unknown> {
+  try {
+    const parsed = METHODS[method].params.safeParse(raw ?? {});
+    if (!parsed.success) {
+      const issue = parsed.error.issues[0];
+      throw new TeleportError(
+        'invalidRequest',
+        `${method}: ${issue?.path.join('.') || 'parameters'}: ${issue?.message}`,
+      );
+    }
+    const handler = service.handlers[method] as (p: unknown, c: Client, t: CancellationToken) => Promise<unknown>;
+    return await handler(parsed.data, client, token);
+  } catch (error) {
+    if (!(error instanceof TeleportError) || error.fault === 'internal')
+      options.log(`${method}: ${(error as Error).stack ?? error}`);
+    throw toResponse(error);
+  }
+}
+
+function toResponse(error: unknown): ResponseError<ErrorData> {
+  if (!(error instanceof TeleportError)) {
+    const { message, stack } = error as Error;
+    const full = (error as NodeJS.ErrnoException).code === 'ENOSPC';
+    return new ResponseError(SERVER_ERROR, message, { code: full ? 'volumeFull' : 'internal', stack });
+  }
+  const { code, hint, process, resource, stack } = error;
+  return new ResponseError(code === 'invalidRequest' ? INVALID_PARAMS : SERVER_ERROR, error.message, {
+    code,
+    hint,
+    process,
+    resource,
+    stack,
+  });
+}

@@ -1,0 +1,452 @@
+/**
+ * What the daemon offers: every method of the protocol, on the sandboxes of whoever asks. Parameters have been validated
+ * when they come here; a sandbox is found only among the caller's own (root sees all).
+ */
+import { mkdirSync, readdirSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import type { CancellationToken } from 'vscode-jsonrpc';
+import { diffAsync } from '../engine/diff.ts';
+import type { Machine } from '../engine/machine.ts';
+import { Pins } from '../engine/pins.ts';
+import { makeSkeleton, toolFolders } from '../engine/skeleton.ts';
+import { Steps } from '../engine/steps.ts';
+import { removeTree } from '../engine/trees.ts';
+import { TeleportError } from '../protocol/errors.ts';
+import {
+  type Method,
+  type NotificationName,
+  type NotificationParams,
+  type Parsed,
+  PROTOCOL_VERSION,
+  type Result,
+} from '../protocol/methods.ts';
+import type { Need } from '../protocol/model.ts';
+import { FORMAT, SandboxRecord } from '../sandbox/records.ts';
+import { collect } from '../sandbox/tree.ts';
+import type { Client } from './client.ts';
+import { checkWorkspacePath, copyIn } from './copy-in.ts';
+import { nameAndHome } from './owner.ts';
+import { Sandbox, type Surroundings } from './sandbox.ts';
+import { readRecord, writeRecord } from './store.ts';
+
+export interface ServiceOptions {
+  version: string;
+  machine: Machine;
+  doctor(): Promise<Need[]>;
+  shutdown(): void;
+  log(text: string): void;
+}
+
+type Handlers = {
+  [M in Method]: (params: Parsed<M>, client: Client, token: CancellationToken) => Promise<Result<M>>;
+};
+
+/** Only these enter a sandbox by themselves; others are named by the caller. */
+function defaultEnvironment(uid: number, path: string | undefined): Record<string, string> {
+  const { name, home, shell } = nameAndHome(uid);
+  return {
+    PATH: path ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    HOME: home,
+    USER: name,
+    LOGNAME: name,
+    SHELL: shell,
+    LANG: 'C.UTF-8',
+    TELEPORT_ENV: '1',
+  };
+}
+
+export class Service {
+  private readonly options: ServiceOptions;
+  private readonly machine: Machine;
+  private readonly sandboxes = new Map<string, Sandbox>();
+  private readonly clients = new Set<Client>();
+  private readonly pins = new Map<string, Pins>();
+  private next = 1;
+  private needs: Promise<Need[]> | null = null;
+
+  constructor(options: ServiceOptions) {
+    this.options = options;
+    this.machine = options.machine;
+  }
+
+  /** Finds what an earlier daemon left: sandboxes, checkpoints, branches still alive. */
+  async load(): Promise<void> {
+    const { layout } = this.machine;
+    for (const dir of [layout.sandboxes, layout.trash, layout.pins]) mkdirSync(dir, { recursive: true, mode: 0o700 });
+    for (const id of readdirSync(layout.trash)) await removeTree(join(layout.trash, id));
+    for (const id of readdirSync(layout.sandboxes)) {
+      const place = layout.sandbox(id);
+      this.next = Math.max(this.next, Number(id.slice(1)) + 1 || 1);
+      try {
+        const record = readRecord(SandboxRecord, place.file);
+        const sandbox = new Sandbox(record, place, this.around(record.base));
+        await sandbox.load();
+        this.sandboxes.set(id, sandbox);
+      } catch (error) {
+        this.options.log(`${id}: left out: ${(error as Error).message}`);
+      }
+    }
+  }
+
+  private around(base: string): Surroundings {
+    let pins = this.pins.get(base);
+    if (!pins) {
+      const name = base === '/' ? 'host' : Buffer.from(base).toString('base64url');
+      pins = new Pins(join(this.machine.layout.pins, name), base);
+      this.pins.set(base, pins);
+    }
+    return {
+      machine: this.machine,
+      pins,
+      notify: (owner, name, params) => this.tell(owner, name, params),
+      log: this.options.log,
+    };
+  }
+
+  private tell<N extends NotificationName>(owner: number, name: N, params: NotificationParams<N>): void {
+    for (const client of this.clients)
+      if (client.owner.uid === owner || client.owner.uid === 0) void client.notify(name, params);
+  }
+
+  join(client: Client): void {
+    this.clients.add(client);
+    client.onLeave(() => this.clients.delete(client));
+  }
+
+  private own(client: Client): Sandbox[] {
+    return [...this.sandboxes.values()].filter(
+      (s) => client.owner.uid === 0 || s.record.owner.uid === client.owner.uid,
+    );
+  }
+
+  private find(client: Client, ref: string): Sandbox {
+    const own = this.own(client);
+    const byId = own.find((s) => s.record.id === ref);
+    if (byId) return byId;
+    const named = own.filter((s) => s.record.name === ref);
+    const mine = named.filter((s) => s.record.owner.uid === client.owner.uid);
+    if (mine.length === 1) return mine[0]!;
+    if (named.length === 1) return named[0]!;
+    if (named.length > 1)
+      throw new TeleportError('ambiguousSandbox', `several sandboxes are called ${JSON.stringify(ref)}`, {
+        hint: 'name one by its id',
+      });
+    throw new TeleportError('unknownSandbox', `there is no sandbox ${JSON.stringify(ref)}`, {
+      hint: 'teleport-env list shows yours',
+    });
+  }
+
+  private doctor(): Promise<Need[]> {
+    this.needs ??= this.options.doctor().finally(() => setTimeout(() => (this.needs = null), 10_000).unref());
+    return this.needs;
+  }
+
+  /** @throws TeleportError `workspace…`, `volumeFull`; then nothing of the sandbox is left */
+  private async create(
+    params: Parsed<'sandbox/create'>,
+    client: Client,
+    token: CancellationToken,
+  ): Promise<Result<'sandbox/create'>> {
+    checkWorkspacePath(params.workspace);
+    const workspace = params.workspace.replace(/\/+$/, '');
+    const name = this.freeName(
+      client,
+      params.name ?? (workspace.split('/').at(-1) || 'sandbox'),
+      params.name !== undefined,
+    );
+    if (params.base) throw new TeleportError('invalidRequest', 'another base than the host is not offered yet');
+    if (params.network !== 'none')
+      throw new TeleportError('invalidRequest', 'no other network than none is offered yet');
+    const { owner } = client;
+    const id = `s${this.next++}`;
+    const place = this.machine.layout.sandbox(id);
+    const base = '/';
+    const path = params.env.PATH;
+    const record: SandboxRecord = {
+      format: FORMAT,
+      id,
+      name,
+      owner: { uid: owner.uid, gid: owner.gid, groups: owner.groups, home: owner.home },
+      workspace,
+      hostname: hostLabel(name),
+      base,
+      network: params.network,
+      env: { ...defaultEnvironment(owner.uid, path), ...params.env },
+      createdAt: new Date().toISOString(),
+      current: 'k0',
+      head: null,
+      next: { checkpoint: 100, branch: 100, session: 100 },
+      undo: [],
+    };
+    const abort = new AbortController();
+    token.onCancellationRequested(() => abort.abort());
+    const progress = (message: string, done?: number, total?: number): void => {
+      if (params.progress) void client.notify('progress', { token: params.progress, message, done, total });
+    };
+    const sandbox = new Sandbox(record, place, this.around(base));
+    try {
+      for (const dir of [
+        place.dir,
+        place.checkpoints,
+        place.branches,
+        place.checkpoint('k0').dir,
+        place.checkpoint('k0').layer,
+      ])
+        mkdirSync(dir, { mode: dir === place.dir ? 0o700 : 0o755 });
+      makeSkeleton(place.skeleton, {
+        base,
+        init: this.machine.init,
+        hostname: record.hostname,
+        home: owner.home,
+        uid: owner.uid,
+        gid: owner.gid,
+        seen: path ? toolFolders(path, owner.home) : [],
+        masked: [this.machine.layout.state],
+      });
+      await copyIn(owner, workspace, place.checkpoint('k0').layer, {
+        base,
+        exclude: params.exclude,
+        progress,
+        signal: abort.signal,
+      });
+      progress('starting');
+      const begun = await sandbox.begin(new Steps());
+      writeRecord(place.file, sandbox.record);
+      this.sandboxes.set(id, sandbox);
+      sandbox.changed();
+      return { sandbox: sandbox.info(), ...begun };
+    } catch (error) {
+      await removeTree(place.dir);
+      if (abort.signal.aborted) throw new TeleportError('cancelled', 'cancelled: no sandbox was made');
+      throw error;
+    }
+  }
+
+  private freeName(client: Client, wanted: string, explicit: boolean): string {
+    const taken = new Set(this.own(client).map((s) => s.record.name));
+    if (/^s[0-9]+$/.test(wanted))
+      throw new TeleportError('invalidRequest', `${wanted} looks like an id: choose another name`);
+    if (!taken.has(wanted)) return wanted;
+    if (explicit)
+      throw new TeleportError('invalidRequest', `a sandbox is called ${JSON.stringify(wanted)} already`, {
+        hint: 'choose another name',
+      });
+    for (let n = 2; ; n++) if (!taken.has(`${wanted}-${n}`)) return `${wanted}-${n}`;
+  }
+
+  private async gc(params: Parsed<'gc'>, client: Client): Promise<Result<'gc'>> {
+    const deleted: Result<'gc'>['deleted'] = [];
+    let freedBytes = 0;
+    for (const sandbox of params.sandbox ? [this.find(client, params.sandbox)] : this.own(client)) {
+      const nodes = [...sandbox.tree.values()];
+      for (const checkpoint of collect(nodes, sandbox.needed(), params, Date.now())) {
+        freedBytes += sandbox.tree.get(checkpoint)?.bytes ?? 0;
+        if (!params.dryRun) await sandbox.delete(checkpoint);
+        deleted.push({ sandbox: sandbox.record.id, checkpoint });
+      }
+    }
+    return { deleted, freedBytes };
+  }
+
+  readonly handlers: Handlers = {
+    initialize: async ({ protocolVersion }, { owner }) => {
+      if (protocolVersion !== PROTOCOL_VERSION && protocolVersion !== PROTOCOL_VERSION - 1)
+        throw new TeleportError(
+          'protocolMismatch',
+          `the helper speaks protocol ${PROTOCOL_VERSION}, the client ${protocolVersion}`,
+          {
+            hint: protocolVersion > PROTOCOL_VERSION ? 'update the helper: npm run setup' : 'update the client',
+          },
+        );
+      return {
+        protocolVersion: PROTOCOL_VERSION,
+        helperVersion: this.options.version,
+        pid: process.pid,
+        uid: owner.uid,
+        needs: await this.doctor(),
+      };
+    },
+    doctor: async () => ({ needs: await this.doctor() }),
+    shutdown: async (_, { owner }) => {
+      if (owner.uid !== 0) throw new TeleportError('notAllowed', 'only root may end the helper');
+      setImmediate(() => this.options.shutdown());
+      return {};
+    },
+    'sandbox/create': (params, client, token) => this.create(params, client, token),
+    'sandbox/list': async (_, client) => ({ sandboxes: this.own(client).map((s) => s.info()) }),
+    'sandbox/get': async ({ sandbox }, client) => ({ sandbox: this.find(client, sandbox).info() }),
+    'sandbox/start': async ({ sandbox }, client) => {
+      const found = this.find(client, sandbox);
+      await found.start();
+      return { sandbox: found.info() };
+    },
+    'sandbox/stop': async ({ sandbox, discard }, client) => {
+      const found = this.find(client, sandbox);
+      const saved = await found.stop({ discard });
+      return { sandbox: found.info(), saved };
+    },
+    'sandbox/remove': async ({ sandbox }, client) => {
+      const found = this.find(client, sandbox);
+      await found.remove();
+      this.sandboxes.delete(found.record.id);
+      return {};
+    },
+    'checkpoint/create': async ({ sandbox, branch, command, ...words }, client) => {
+      const kind = command === undefined ? 'explicit' : 'run';
+      const { checkpoint, steps } = await this.find(client, sandbox).createCheckpoint(
+        { kind, command, ...words },
+        branch,
+      );
+      return { checkpoint, steps: steps.all };
+    },
+    'checkpoint/list': async ({ sandbox, limit, before }, client) => {
+      const found = this.find(client, sandbox);
+      let checkpoints = found.checkpoints();
+      if (before) checkpoints = checkpoints.filter((c) => Number(c.id.slice(1)) < Number(before.slice(1)));
+      const more = limit !== undefined && checkpoints.length > limit;
+      const { head, current } = found.record;
+      return { checkpoints: limit ? checkpoints.slice(0, limit) : checkpoints, head, current, more };
+    },
+    'checkpoint/label': async ({ sandbox, checkpoint, label }, client) => ({
+      checkpoint: this.find(client, sandbox).label(checkpoint, label),
+    }),
+    'checkpoint/delete': async ({ sandbox, checkpoint }, client) => {
+      await this.find(client, sandbox).delete(checkpoint);
+      return {};
+    },
+    'checkpoint/rollback': ({ sandbox, checkpoint, discard }, client) =>
+      this.find(client, sandbox).rollback(checkpoint, { discard }),
+    'checkpoint/undo': ({ sandbox }, client) => this.find(client, sandbox).undo(),
+    'branch/fork': async ({ sandbox, checkpoint }, client) => {
+      const { steps, ...forked } = await this.find(client, sandbox).fork(checkpoint);
+      return { ...forked, steps: steps.all };
+    },
+    'branch/promote': ({ sandbox, branch, discard }, client) => this.find(client, sandbox).promote(branch, { discard }),
+    'branch/discard': async ({ sandbox, branch }, client) => {
+      await this.find(client, sandbox).discard(branch);
+      return {};
+    },
+    'session/open': async (params, client) => {
+      const sandbox = this.find(client, params.sandbox);
+      const branch = sandbox.branch(params.branch);
+      const { kind, cols = 80, rows = 24, cwd = sandbox.record.workspace, timeoutMs, attach } = params;
+      const id = sandbox.nextSession();
+      const argv = params.argv ?? (kind === 'terminal' ? ['bash', '-i'] : null);
+      if (!argv) throw new TeleportError('invalidRequest', 'a process needs a command');
+      const env = sandbox.environment({
+        ...(kind === 'terminal' ? { TERM: 'xterm-256color', COLORTERM: 'truecolor' } : {}),
+        ...params.env,
+      });
+      const { sessions } = branch;
+      const listener = attach ? client.listener(sandbox.record.id, branch.id, id, sessions) : undefined;
+      await sessions.open({ kind, id, cwd, cols, rows, argv, env }, listener);
+      if (timeoutMs) setTimeout(() => void sessions.signal(id, 9).catch(() => undefined), timeoutMs).unref();
+      return { session: id };
+    },
+    'session/attach': async (params, client) => {
+      const sandbox = this.find(client, params.sandbox);
+      const branch = sandbox.branch(params.branch);
+      const { sessions } = branch;
+      const { session: id, cols, rows } = params;
+      const listed = (await sessions.list()).find((s) => s.id === id);
+      if (!listed) throw new TeleportError('unknownSession', `there is no session ${id} in this branch`);
+      const scrollback = await sessions.attach(id, client.listener(sandbox.record.id, branch.id, id, sessions));
+      if (cols && rows) await sessions.resize(id, cols, rows);
+      return { session: toSession(branch.id, listed), scrollback: scrollback.toString('base64') };
+    },
+    'session/write': async ({ sandbox, branch, session, data, eof }, client) => {
+      const { sessions } = this.find(client, sandbox).branch(branch);
+      if (data) await sessions.write(session, Buffer.from(data, 'base64'));
+      if (eof) await sessions.write(session, 'end');
+      return {};
+    },
+    'session/resize': async ({ sandbox, branch, session, cols, rows }, client) => {
+      await this.find(client, sandbox).branch(branch).sessions.resize(session, cols, rows);
+      return {};
+    },
+    'session/signal': async ({ sandbox, branch, session, signal }, client) => {
+      await this.find(client, sandbox).branch(branch).sessions.signal(session, signal);
+      return {};
+    },
+    'session/close': async ({ sandbox, branch, session }, client) => {
+      await this.find(client, sandbox).branch(branch).sessions.close(session);
+      return {};
+    },
+    'session/list': async ({ sandbox, branch: id }, client) => {
+      const branch = this.find(client, sandbox).branch(id);
+      return { sessions: (await branch.sessions.list()).map((s) => toSession(branch.id, s)) };
+    },
+    run: async (params, client) => {
+      const sandbox = this.find(client, params.sandbox);
+      const branch = sandbox.branch(params.branch);
+      const before = branch.record.checkpoint;
+      const isHead = branch.id === sandbox.record.head;
+      const ran = await branch.shell.run(params.line, {
+        timeoutMs: params.timeoutMs,
+        processes: () => branch.live.cgroup.pids(),
+        stream: params.stream
+          ? (data) => void client.notify('run/output', { stream: params.stream!, data: data.toString('base64') })
+          : undefined,
+      });
+      const { exitCode, durationMs, truncated } = ran;
+      const answer = { exitCode, output: ran.output.toString('base64'), truncated, durationMs };
+      if (params.undoOnFail && exitCode !== 0 && isHead) {
+        await sandbox.rollback(before, { discard: true });
+        return { ...answer, checkpoint: null, undone: true };
+      }
+      if (!params.checkpoint) return { ...answer, checkpoint: null, undone: false };
+      const { line: command, label, note } = params;
+      const { checkpoint } = await sandbox.createCheckpoint(
+        { kind: 'run', command, exitCode, durationMs, label, note },
+        branch.id,
+      );
+      return { ...answer, checkpoint, undone: false };
+    },
+    diff: async ({ sandbox, from, to, path }, client) => {
+      const found = this.find(client, sandbox);
+      const end = to ?? found.record.head ?? found.record.current;
+      return { changes: await diffAsync(found.stack(from), found.stack(end), path ? { under: path } : {}) };
+    },
+    'file/stat': async ({ sandbox, at, path }, client) => this.find(client, sandbox).stack(at).stat(path),
+    'file/list': async ({ sandbox, at, path }, client) => ({
+      entries: this.find(client, sandbox).stack(at).readdir(path),
+    }),
+    'file/read': async ({ sandbox, at, path, offset, length }, client) => {
+      const file = this.find(client, sandbox).stack(at).open(path);
+      try {
+        const data = file.read(offset, length);
+        return { data: data.toString('base64'), size: file.size, eof: offset + data.length >= file.size };
+      } finally {
+        file.close();
+      }
+    },
+    'process/list': async ({ sandbox, branch }, client) => ({
+      processes: this.find(client, sandbox).branch(branch).processes(),
+    }),
+    gc: (params, client) => this.gc(params, client),
+  };
+
+  /** Resolves when nothing is under way in the background. */
+  async idle(): Promise<void> {
+    for (const sandbox of this.sandboxes.values()) await sandbox.idle();
+  }
+}
+
+function toSession(
+  branch: string,
+  s: { id: string; kind: string; running: boolean; exitCode: number },
+): Result<'session/attach'>['session'] {
+  const kind = s.id === 'x0' ? 'shell' : s.kind === 'terminal' ? 'terminal' : 'process';
+  return { id: s.id, branch, kind, title: kind, running: s.running, exitCode: s.running ? null : s.exitCode };
+}
+
+/** A host name may hold letters, digits and hyphens, 63 at most (RFC 1123). */
+function hostLabel(name: string): string {
+  const label = name
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-+|-+$/g, '')
+    .slice(0, 40);
+  return label || hostname().slice(0, 40);
+}

@@ -1,0 +1,282 @@
+/**
+ * The sessions of one branch, as the helper sees them: who listens to which, and the connections to PID 1 that carry them.
+ * No connection stays open across a dump: `quiesce` lets go of all, `resume` takes them up where they were, nothing
+ * lost or shown twice. Input meanwhile waits.
+ */
+
+import { type Heard, InitConnection, InitRefusal, type ListedSession, type Opening } from '../engine/init-client.ts';
+import { TeleportError } from '../protocol/errors.ts';
+
+/** Somebody who listens to a session. */
+export interface Listener {
+  /** A promise: not so fast, go on when it resolves. */
+  output(stream: 'stdout' | 'stderr', data: Buffer): void | Promise<void>;
+  exit(code: number): void;
+}
+
+interface Link {
+  id: string;
+  kind: Opening['kind'];
+  connection: InitConnection | null;
+  listeners: Set<Listener>;
+  input: (Buffer | 'end')[];
+  exitCode: number | null;
+}
+
+export class Sessions {
+  private readonly pid: number;
+  private readonly links = new Map<string, Link>();
+  private watch: InitConnection | null = null;
+  private gate: Promise<void> = Promise.resolve();
+  private open_: (() => void) | null = null;
+  private ended = false;
+  /** The branch ended by itself. */
+  onEnd: (() => void) | undefined;
+
+  constructor(pid: number) {
+    this.pid = pid;
+  }
+
+  /** Resolves when PID 1 answers. */
+  async start(): Promise<void> {
+    this.watch = await InitConnection.open(this.pid, { closed: () => this.watchClosed() });
+    await this.watch.ping();
+  }
+
+  private watchClosed(): void {
+    if (this.open_ || this.ended) return; // quiesced, or given up by us
+    this.ended = true;
+    for (const link of this.links.values()) this.exited(link, 137);
+    this.onEnd?.();
+  }
+
+  private exited(link: Link, code: number): void {
+    if (link.exitCode !== null) return;
+    link.exitCode = code;
+    for (const listener of [...link.listeners]) listener.exit(code);
+    link.connection?.destroy();
+    link.connection = null;
+    this.links.delete(link.id);
+  }
+
+  private hear(link: Link): { heard: Heard; belongs(c: InitConnection): void } {
+    let mine: InitConnection | null = null;
+    const heard: Heard = {
+      output: (stream, data) => this.spread(link, stream, data, mine),
+      exit: (code) => this.exited(link, code),
+    };
+    return { heard, belongs: (c) => (mine = c) };
+  }
+
+  private spread(link: Link, stream: 'stdout' | 'stderr', data: Buffer, from: InitConnection | null): void {
+    const slow: Promise<void>[] = [];
+    for (const listener of link.listeners) {
+      const wait = listener.output(stream, data);
+      if (wait) slow.push(wait);
+    }
+    if (!slow.length || !from) return;
+    from.pause();
+    void Promise.allSettled(slow).then(() => from.resume());
+  }
+
+  private async connect(link: Link): Promise<InitConnection> {
+    const { heard, belongs } = this.hear(link);
+    const connection = await InitConnection.open(this.pid, heard);
+    belongs(connection);
+    return connection;
+  }
+
+  /** @throws TeleportError `unknownPath` where the program or folder is not there */
+  async open(opening: Opening, listener?: Listener): Promise<void> {
+    await this.gate;
+    const link: Link = {
+      id: opening.id,
+      kind: opening.kind,
+      connection: null,
+      listeners: new Set(listener ? [listener] : []),
+      input: [],
+      exitCode: null,
+    };
+    this.links.set(link.id, link);
+    try {
+      link.connection = await this.connect(link);
+      await link.connection.openSession(opening);
+    } catch (error) {
+      this.links.delete(link.id);
+      link.connection?.destroy();
+      if (error instanceof InitRefusal)
+        throw new TeleportError(error.missing ? 'unknownPath' : 'invalidRequest', `cannot start: ${error.message}`, {
+          cause: error,
+        });
+      throw error;
+    }
+  }
+
+  /** Adds a listener; answers what a terminal has shown. @throws TeleportError `unknownSession` */
+  async attach(id: string, listener: Listener): Promise<Buffer> {
+    await this.gate;
+    const link: Link = this.links.get(id) ?? {
+      id,
+      kind: 'process',
+      connection: null,
+      listeners: new Set(),
+      input: [],
+      exitCode: null,
+    };
+    const fresh = await this.connect(link);
+    try {
+      // PID 1 ends the older connection after sending all that belongs to it, so nobody misses anything.
+      const scrollback = await fresh.attach(id, 'all');
+      link.connection = fresh;
+      link.listeners.add(listener);
+      this.links.set(id, link);
+      return scrollback;
+    } catch (error) {
+      fresh.destroy();
+      if (error instanceof InitRefusal)
+        throw new TeleportError('unknownSession', `there is no session ${id} in this branch`);
+      throw error;
+    }
+  }
+
+  detachListener(listener: Listener): void {
+    for (const link of this.links.values()) link.listeners.delete(listener);
+  }
+
+  private link(id: string): Link {
+    const link = this.links.get(id);
+    if (!link) throw new TeleportError('unknownSession', `there is no session ${id} in this branch`);
+    return link;
+  }
+
+  has(id: string): boolean {
+    return this.links.has(id);
+  }
+
+  /** Waits while the other side is full. @throws TeleportError `unknownSession` */
+  async write(id: string, data: Buffer | 'end'): Promise<void> {
+    const link = this.link(id);
+    if (!link.connection) {
+      link.input.push(data);
+      return;
+    }
+    if (data === 'end') link.connection.endInput();
+    else if (!link.connection.write(data)) await link.connection.drained();
+  }
+
+  async resize(id: string, cols: number, rows: number): Promise<void> {
+    await this.gate;
+    this.link(id).connection?.resize(cols, rows);
+  }
+
+  async signal(id: string, number: number): Promise<void> {
+    await this.gate;
+    this.link(id).connection?.signal(number);
+  }
+
+  /** Hangs up; the session is forgotten at once. */
+  async close(id: string): Promise<void> {
+    await this.gate;
+    const link = this.link(id);
+    link.connection?.hangUp();
+    this.links.delete(id);
+    for (const listener of link.listeners) listener.exit(129);
+    link.listeners.clear();
+    void link.connection?.detach();
+  }
+
+  async list(): Promise<ListedSession[]> {
+    await this.gate;
+    const connection = await InitConnection.open(this.pid);
+    try {
+      return await connection.list();
+    } finally {
+      connection.destroy();
+    }
+  }
+
+  /** Who listens to what, for the branch that takes this one's place. */
+  get listeners(): Map<string, Set<Listener>> {
+    return new Map([...this.links].map(([id, link]) => [id, link.listeners]));
+  }
+
+  /** Lets go of every connection; all output so far has been heard when this resolves. Connections to ports are cut. */
+  async quiesce(): Promise<void> {
+    await this.gate;
+    this.gate = new Promise((resolve) => {
+      this.open_ = resolve;
+    });
+    const goodbyes: Promise<void>[] = [];
+    for (const link of this.links.values()) {
+      if (link.kind === 'dial') link.connection?.hangUp();
+      if (link.connection) goodbyes.push(link.connection.detach());
+      link.connection = null;
+    }
+    if (this.watch) goodbyes.push(this.watch.detach());
+    this.watch = null;
+    await Promise.all(goodbyes);
+  }
+
+  /** Takes up what `quiesce` let go of. */
+  async resume(): Promise<void> {
+    this.watch = await InitConnection.open(this.pid, { closed: () => this.watchClosed() });
+    await Promise.all([...this.links.values()].map((link) => this.takeUp(link, 'missed')));
+    this.open_?.();
+    this.open_ = null;
+  }
+
+  private async takeUp(link: Link, what: 'all' | 'missed'): Promise<Buffer | null> {
+    if (link.kind === 'dial') {
+      this.exited(link, 0);
+      return null;
+    }
+    const connection = await this.connect(link);
+    try {
+      const text = await connection.attach(link.id, what);
+      if (what === 'missed' && text.length) this.spread(link, 'stdout', text, connection);
+      link.connection = connection;
+      for (const data of link.input.splice(0))
+        if (data === 'end') connection.endInput();
+        else connection.write(data);
+      return text;
+    } catch {
+      connection.destroy();
+      this.exited(link, 0);
+      return null;
+    }
+  }
+
+  /** The listeners of a branch that this one replaces, where the session is here too. Answers what each terminal showed. */
+  async inherit(
+    from: Map<string, Set<Listener>>,
+    what: 'all' | 'missed',
+  ): Promise<Map<string, { scrollback: Buffer; running: boolean }>> {
+    const found = new Map<string, { scrollback: Buffer; running: boolean }>();
+    if (![...from.values()].some((set) => set.size)) return found;
+    for (const session of await this.list()) {
+      const listeners = from.get(session.id);
+      if (!listeners?.size || this.links.has(session.id)) continue;
+      const link: Link = {
+        id: session.id,
+        kind: session.kind,
+        connection: null,
+        listeners: new Set(listeners),
+        input: [],
+        exitCode: null,
+      };
+      this.links.set(link.id, link);
+      const scrollback = await this.takeUp(link, what);
+      if (scrollback) found.set(link.id, { scrollback, running: session.running });
+    }
+    return found;
+  }
+
+  /** The branch is being ended by us: nobody is told. */
+  abandon(): void {
+    this.ended = true;
+    this.watch?.destroy();
+    for (const link of this.links.values()) link.connection?.destroy();
+    this.links.clear();
+    this.open_?.();
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * The persistent shell of a branch: one bash that reads lines to run, so that cwd, variables, functions and jobs carry over,
+ * and, being a process of the branch, goes back with it. Its stdout carries output, its stderr our bookkeeping.
+ */
+import { readFileSync } from 'node:fs';
+import { kill } from '../engine/syscalls.ts';
+import { TeleportError } from '../protocol/errors.ts';
+import { Mutex } from './mutex.ts';
+import type { Listener, Sessions } from './sessions.ts';
+
+/** The shell's session in every branch. */
+export const SHELL_SESSION = 'x0';
+const LARGEST_OUTPUT = 10 << 20;
+const LARGEST_LEFTOVER = 64 << 10;
+
+/**
+ * Reads `number NUL line NUL`, evaluates, answers `number exit-code\n`. The descriptors are high so that a script's own 3 and 4
+ * do not meet them.
+ */
+const DRIVER = `
+exec 251<&0 0</dev/null 252>&2 2>&1
+shopt -s expand_aliases
+while IFS= read -r -u 251 -d '' __teleport_number && IFS= read -r -u 251 -d '' __teleport_line; do
+  eval "$__teleport_line"
+  printf '%s %s\\n' "$__teleport_number" "$?" >&252
+done`;
+
+export interface Ran {
+  exitCode: number;
+  output: Buffer;
+  truncated: boolean;
+  durationMs: number;
+}
+
+interface Current {
+  number: string;
+  output: Buffer[];
+  size: number;
+  truncated: boolean;
+  stream?: (data: Buffer) => void;
+  done(exitCode: number): void;
+  fail(error: Error): void;
+}
+
+export class Shell {
+  private readonly sessions: Sessions;
+  private readonly start: () => Promise<{ cwd: string; env: string[] }>;
+  private readonly queue = new Mutex();
+  private current: Current | null = null;
+  private leftover: Buffer[] = [];
+  private bookkeeping = '';
+  private attached = false;
+  private count = 0;
+
+  constructor(sessions: Sessions, start: () => Promise<{ cwd: string; env: string[] }>) {
+    this.sessions = sessions;
+    this.start = start;
+  }
+
+  private readonly listener: Listener = {
+    output: (stream, data) => (stream === 'stdout' ? this.heard(data) : this.reported(data)),
+    exit: (code) => {
+      this.attached = false;
+      this.current?.done(code); // the line was `exit`, or the shell was killed
+    },
+  };
+
+  private heard(data: Buffer): void {
+    if (!this.current) {
+      this.leftover.push(data);
+      while (this.leftover.reduce((n, b) => n + b.length, 0) > LARGEST_LEFTOVER) this.leftover.shift();
+      return;
+    }
+    const { output } = this.current;
+    output.push(data);
+    this.current.size += data.length;
+    this.current.stream?.(data);
+    while (this.current.size > LARGEST_OUTPUT && output.length > 1) {
+      this.current.size -= output.shift()!.length;
+      this.current.truncated = true;
+    }
+  }
+
+  private reported(data: Buffer): void {
+    this.bookkeeping += data.toString('latin1');
+    for (let end = this.bookkeeping.indexOf('\n'); end >= 0; end = this.bookkeeping.indexOf('\n')) {
+      const [number, code] = this.bookkeeping.slice(0, end).split(' ');
+      this.bookkeeping = this.bookkeeping.slice(end + 1);
+      // A shell restored in the middle of a line answers that line's number, which nobody waits for any more.
+      if (number === this.current?.number) this.current?.done(Number(code));
+    }
+  }
+
+  private async ready(): Promise<void> {
+    if (this.attached && this.sessions.has(SHELL_SESSION)) return;
+    this.bookkeeping = '';
+    try {
+      await this.sessions.attach(SHELL_SESSION, this.listener);
+    } catch (error) {
+      if (!(error instanceof TeleportError && error.code === 'unknownSession')) throw error;
+      const { cwd, env } = await this.start();
+      const argv = ['bash', '-c', DRIVER, 'teleport-env'];
+      await this.sessions.open({ kind: 'process', id: SHELL_SESSION, cwd, cols: 0, rows: 0, argv, env }, this.listener);
+    }
+    this.attached = true;
+  }
+
+  /** Lines wait for each other. @throws TeleportError `cancelled` when the branch ends meanwhile */
+  run(
+    line: string,
+    options: { timeoutMs?: number; stream?: (data: Buffer) => void; processes: () => number[] },
+  ): Promise<Ran> {
+    if (line.includes('\0')) throw new TeleportError('invalidRequest', 'a shell line holds no NUL');
+    return this.queue.run(async () => {
+      await this.ready();
+      const number = `${process.pid}.${Date.now()}.${++this.count}`;
+      const before = new Set(options.processes());
+      const begun = performance.now();
+      let timer: NodeJS.Timeout | undefined;
+      let timedOut = false;
+      try {
+        const exitCode = await new Promise<number>((done, fail) => {
+          const output = this.leftover;
+          this.leftover = [];
+          const size = output.reduce((n, b) => n + b.length, 0);
+          for (const data of output) options.stream?.(data);
+          this.current = { number, output, size, truncated: false, stream: options.stream, done, fail };
+          this.sessions.write(SHELL_SESSION, Buffer.from(`${number}\0${line}\0`)).catch(fail);
+          if (options.timeoutMs)
+            timer = setTimeout(() => {
+              timedOut = true;
+              killNew(before, options.processes());
+            }, options.timeoutMs);
+        });
+        const { output, truncated } = this.current!;
+        const durationMs = Math.round((performance.now() - begun) * 100) / 100;
+        return { exitCode: timedOut ? 124 : exitCode, output: Buffer.concat(output), truncated, durationMs };
+      } finally {
+        clearTimeout(timer);
+        this.current = null;
+      }
+    });
+  }
+
+  /** The branch is replaced: a line under way will never answer here. */
+  abandon(reason: string): void {
+    this.current?.fail(new TeleportError('cancelled', reason));
+  }
+}
+
+/** What the line started is killed; the shell, and what it had started before, live on. */
+function killNew(before: ReadonlySet<number>, now: number[]): void {
+  for (const pid of now) {
+    if (before.has(pid) || readComm(pid) === 'teleport-init') continue;
+    try {
+      kill(pid, 9);
+    } catch {
+      // it ended by itself
+    }
+  }
+}
+
+function readComm(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,160 @@
+/**
+ * Live branches: `launch` makes one from nothing, `activate` makes one of a checkpoint's image; `retire` ends one.
+ * All outside state of a branch is its folder, its cgroup and its PID 1; mounts and namespaces go with the processes.
+ */
+import { execFile } from 'node:child_process';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { TeleportError } from '../protocol/errors.ts';
+import { Cgroup } from './cgroup.ts';
+import { CriuError, restore } from './criu.ts';
+import { type Payload, payloadArguments, type World, worldArguments } from './init.ts';
+import { InitConnection } from './init-client.ts';
+import type { BranchLayout } from './layout.ts';
+import type { Machine } from './machine.ts';
+import { Steps } from './steps.ts';
+import { removeTree } from './trees.ts';
+
+const run = promisify(execFile);
+
+/** Where a branch is made, and on what. */
+export interface Ground {
+  layout: BranchLayout;
+  cgroup: string;
+  /** Lower layers, newest first, relative to `from` or absolute. */
+  lowers: string[];
+  from: string;
+}
+
+export interface Live {
+  /** Host pid of PID 1. */
+  pid: number;
+  /** Of PID 1, in clock ticks since boot: with the pid it names the process for good. */
+  startTime: string;
+  cgroup: Cgroup;
+}
+
+/** Field 22 of /proc/PID/stat, or null where there is no such process (or only its zombie). */
+export function startTimeOf(pid: number): string | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' || fields[0] === 'X' ? null : fields[19]!;
+  } catch {
+    return null;
+  }
+}
+
+function prepare(ground: Ground): Cgroup {
+  mkdirSync(ground.layout.dir, { recursive: true });
+  for (const dir of [ground.layout.upper, ground.layout.work, ground.layout.root]) mkdirSync(dir);
+  return Cgroup.make(ground.cgroup);
+}
+
+function world(machine: Machine, ground: Ground): World {
+  const { upper, work, root } = ground.layout;
+  const overlay = { root, upper, work, lowers: ground.lowers, from: ground.from };
+  return { cgroup: ground.cgroup, net: 'new', run: machine.layout.run, overlay };
+}
+
+async function abandon(ground: Ground, cgroup: Cgroup): Promise<void> {
+  await cgroup.end();
+  await removeTree(ground.layout.dir);
+}
+
+/** The first branch of a sandbox, or one of a files-only checkpoint: nothing runs in it but PID 1. */
+export async function launch(machine: Machine, ground: Ground, payload: Payload, hostname: string): Promise<Live> {
+  const cgroup = prepare(ground);
+  try {
+    const words = ['launch', ...worldArguments(world(machine, ground)), ...payloadArguments(payload, hostname)];
+    const { stdout } = await run(machine.init, words, { env: {}, timeout: 20_000 });
+    const pid = Number(stdout.trim());
+    return { pid, startTime: startTimeOf(pid) ?? '', cgroup };
+  } catch (cause) {
+    await abandon(ground, cgroup);
+    const text = ((cause as { stderr?: string }).stderr || (cause as Error).message).trim();
+    throw new TeleportError('internal', `the branch could not be started: ${text}`, { cause });
+  }
+}
+
+/** The branch's own tasks live in a PID namespace of theirs; CRIU and its helpers do not. */
+function isInside(pid: number): boolean {
+  const line = /^NSpid:[ \t]*(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  return (line?.[1] ?? '').split('\t').length > 1;
+}
+
+/** Stops the branch's tasks, and not CRIU, which works in the same cgroup. */
+export function freezeAround(machine: Machine, cgroup: Cgroup): void {
+  const outside = new Cgroup(machine.cgroups);
+  for (const task of cgroup.pids()) if (!isInside(task)) outside.take(task);
+  cgroup.freeze();
+}
+
+/**
+ * Restores an image. `frozen`: its processes do not run until the cgroup is thawed.
+ * @throws TeleportError `restoreFailed`; then nothing of the branch is left
+ */
+export async function activate(
+  machine: Machine,
+  ground: Ground,
+  image: string,
+  options: { frozen: boolean },
+  steps = new Steps(),
+): Promise<Live> {
+  const cgroup = prepare(ground);
+  steps.done('branch folder and cgroup made');
+  try {
+    const prefix = [machine.init, 'enter', ...worldArguments(world(machine, ground)), '--'];
+    const { pid } = await restore(
+      { binary: machine.criu, prefix },
+      {
+        imagesDir: image,
+        workDir: ground.layout.dir,
+        root: ground.layout.root,
+        tcpEstablished: true,
+        fileLocks: true,
+        logLevel: 2,
+      },
+      {
+        'pre-resume': () => {
+          if (options.frozen) freezeAround(machine, cgroup);
+        },
+      },
+    );
+    steps.done('layers mounted read-only, image restored');
+    const startTime = startTimeOf(pid);
+    if (!startTime) throw new Error('the restored processes ended at once');
+    return { pid, startTime, cgroup };
+  } catch (cause) {
+    await abandon(ground, cgroup);
+    throw new TeleportError('restoreFailed', explainRestore(cause), { cause });
+  }
+}
+
+function explainRestore(cause: unknown): string {
+  if (cause instanceof CriuError) return `the checkpoint could not be restored: ${cause.message}`;
+  return `the checkpoint could not be restored: ${(cause as Error).message}`;
+}
+
+/** Until PID 1 answers. */
+export async function answers(live: Live): Promise<void> {
+  const connection = await InitConnection.open(live.pid);
+  await connection.ping();
+  connection.destroy();
+}
+
+/** Ends a branch: its processes by SIGKILL, its cgroup, its folder (moved to the trash first, so that no step can leave half of it). */
+export async function retire(layout: BranchLayout, cgroup: Cgroup): Promise<void> {
+  await cgroup.end();
+  await removeTree(layout.dir);
+}
+
+/** Host pids of a branch without its PID 1. */
+export function payloadOf(live: Live): number[] {
+  return live.cgroup.pids().filter((pid) => pid !== live.pid);
+}
+
+export function logOf(layout: BranchLayout): string {
+  return join(layout.dir, 'restore.log');
+}

@@ -1,0 +1,170 @@
+import { close, lastTimes, namesIn, OPEN_DIRECTORY, OPEN_PATH, openAt, openRoot, setTimesOf, statAt } from './at.ts';
+import type { Entry } from './layer.ts';
+import { cBytes, check, libc, showBytes } from './libc.ts';
+import type { Steps } from './same-content.ts';
+import { LayerStack } from './stack.ts';
+import { xattrOfPath } from './xattrs.ts';
+
+const NLINK = Buffer.from('trusted.overlay.nlink\0');
+const ORIGIN = Buffer.from('trusted.overlay.origin\0');
+/** struct ovl_fb (fs/overlayfs/overlayfs.h): version, magic, length, flags, type, 16 bytes of uuid, file handle. */
+const FB_TYPE = 4;
+const FB_HANDLE = 21;
+const MAX_HANDLE_SZ = 128;
+const AT_EMPTY_PATH = 0x1000;
+const handle = Buffer.alloc(8 + MAX_HANDLE_SZ);
+
+/**
+ * Gives `layer` the names that a mount with `index=on` knew from its index only. There, a write to one of several
+ * hard links of a lower file shows under all of them, but the upper directory holds just the names that were used; a
+ * layer made of it would show the others as they were before. Each of them is linked into the layer. Answers how many.
+ *
+ * Cheap where there is nothing to do, which is the rule: one pass over the layer. Else a pass over the whole merged
+ * tree. Of a layer that nothing is mounted on yet.
+ * @param saved what `copyIndexOnly` saved along with the layer, on the same file system; may be removed afterwards
+ */
+export function* completeHardLinks(layer: string, below: LayerStack, saved?: string): Steps<number> {
+  const stack = new LayerStack([layer, ...below.paths]);
+  stack.retain();
+  try {
+    const wanted = yield* partlyLinked(layer);
+    if (saved !== undefined) addSaved(wanted, saved);
+    if (wanted.size === 0) return 0;
+    let made = 0;
+    for (const [path, entry] of walk(stack, stack.rootEntry())) {
+      yield;
+      if (entry.layerIndex === 0 || entry.type === 'folder' || entry.stat.nlink < 2) continue;
+      const known = wanted.get(handleOf(entry) ?? '');
+      if (known === undefined) continue;
+      link(stack, known, path);
+      made++;
+    }
+    return made;
+  } finally {
+    stack.release();
+  }
+}
+
+/** A file with the content that the names lacking are to have: byte string below `dir`. */
+interface Known {
+  readonly dir: string;
+  readonly path: string;
+}
+
+/** Files of the layer with names that it may lack: by the handle of the lower file they come from, their path. */
+function* partlyLinked(layer: string): Steps<Map<string, Known>> {
+  const found = new Map<string, Known>();
+  const alone = new LayerStack([layer]);
+  alone.retain();
+  try {
+    for (const [path, entry] of walk(alone, alone.rootEntry())) {
+      yield;
+      if (entry.type === 'folder') continue;
+      const fd = entry.top.layer.open(entry.top.path, OPEN_PATH);
+      if (fd === null) continue;
+      try {
+        const links = xattrOfPath(fd, NLINK)?.toString();
+        // "U-1": as many names as the upper inode has links, less the one in the index. Then none is lacking.
+        if (links === undefined || links === 'U-1') continue;
+        const origin = xattrOfPath(fd, ORIGIN);
+        if (origin !== null && origin.length > FB_HANDLE)
+          found.set(keyOf(origin[FB_TYPE]!, origin.subarray(FB_HANDLE)), { dir: layer, path: path.slice(1) });
+      } finally {
+        close(fd);
+      }
+    }
+    return found;
+  } finally {
+    alone.release();
+  }
+}
+
+/** Index entries are named by the origin in hex. */
+function addSaved(wanted: Map<string, Known>, dir: string): void {
+  const fd = openRoot(dir);
+  try {
+    for (const { name } of namesIn(fd)) {
+      const origin = Buffer.from(name, 'hex');
+      if (origin.length > FB_HANDLE)
+        wanted.set(keyOf(origin[FB_TYPE]!, origin.subarray(FB_HANDLE)), { dir, path: name });
+    }
+  } finally {
+    close(fd);
+  }
+}
+
+function keyOf(type: number, bytes: Buffer): string {
+  return `${type} ${bytes.toString('hex')}`;
+}
+
+/** The kernel's handle of a file, by which overlayfs names it in an origin; null where there is none. */
+function handleOf(entry: Entry): string | null {
+  const fd = entry.top.layer.open(entry.top.path, OPEN_PATH);
+  if (fd === null) return null;
+  try {
+    handle.writeUInt32LE(MAX_HANDLE_SZ, 0);
+    const mountId = Buffer.alloc(4);
+    if (libc().name_to_handle_at(fd, cBytes(''), handle, mountId, AT_EMPTY_PATH) === -1) return null;
+    return keyOf(handle.readInt32LE(4), handle.subarray(8, 8 + handle.readUInt32LE(0)));
+  } finally {
+    close(fd);
+  }
+}
+
+function* walk(stack: LayerStack, root: Entry): Generator<[string, Entry]> {
+  const folders: [string, Entry][] = [['', root]];
+  for (let next = folders.pop(); next !== undefined; next = folders.pop()) {
+    const [path, folder] = next;
+    const children: [string, Entry][] = [];
+    stack.eachChild(folder, (name, entry) => children.push([`${path}/${name}`, entry]));
+    for (const child of children) {
+      yield child;
+      if (child[1].type === 'folder') folders.push(child);
+    }
+  }
+}
+
+/** Makes `path` in the top layer another name of `known`, with the folders on the way as the stack shows them. */
+function link(stack: LayerStack, known: Known, path: string): void {
+  const parts = path.slice(1).split('/');
+  const name = parts.pop()!;
+  const source = openRoot(known.dir);
+  let dir = openRoot(stack.paths[0]!);
+  try {
+    let at = '';
+    for (const part of parts) {
+      at += `/${part}`;
+      const below = openFolder(stack, dir, part, at);
+      close(dir);
+      dir = below;
+    }
+    statAt(dir, '.');
+    const times = lastTimes();
+    check(libc().linkat(source, cBytes(known.path), dir, cBytes(name, 1), 0), 'link', showBytes(path));
+    setTimesOf(dir, times);
+  } finally {
+    close(dir);
+    close(source);
+  }
+}
+
+function openFolder(stack: LayerStack, parent: number, name: string, path: string): number {
+  if (statAt(parent, name) !== null) return openAt(parent, name, OPEN_DIRECTORY);
+  const { stat, top } = stack.lookupBytes(path)!;
+  const shown = top.layer.open(top.path, OPEN_DIRECTORY)!;
+  try {
+    statAt(shown, '.');
+    const times = lastTimes();
+    statAt(parent, '.');
+    const parentTimes = lastTimes();
+    check(libc().mkdirat(parent, cBytes(name), 0o700), 'mkdir', showBytes(path));
+    setTimesOf(parent, parentTimes);
+    const made = openAt(parent, name, OPEN_DIRECTORY);
+    check(libc().fchownat(made, cBytes('.'), stat.uid, stat.gid, 0), 'fchownat', showBytes(path));
+    check(libc().fchmod(made, stat.mode & 0o7777), 'fchmod', showBytes(path));
+    setTimesOf(made, times);
+    return made;
+  } finally {
+    close(shown);
+  }
+}

@@ -1,0 +1,199 @@
+/**
+ * The helper's side of a connection to a branch's PID 1. One connection serves one session; frames as in
+ * helper/native/serve.c. The socket is reached through /proc/PID/root, so nothing outside stands for it.
+ */
+import { createConnection, type Socket } from 'node:net';
+
+export type Opening = {
+  kind: 'process' | 'terminal' | 'dial';
+  id: string;
+  cwd: string;
+  cols: number;
+  /** Terminals: rows. */
+  rows: number;
+  argv: string[];
+  env: string[];
+};
+
+export interface Heard {
+  /** Attached; for a terminal with what it had shown (or, re-attached, what came meanwhile). */
+  attached?(scrollback: Buffer): void;
+  output?(stream: 'stdout' | 'stderr', data: Buffer): void;
+  exit?(code: number): void;
+  /** The last call: the connection is over, by `detach`, or since the branch ended. */
+  closed?(): void;
+}
+
+/** Init refused a request: there is no such program, folder or session. `missing` where it was not found. */
+export class InitRefusal extends Error {
+  readonly missing: boolean;
+  constructor(text: string) {
+    super(/^[67]/.test(text) ? text.slice(1) : text);
+    this.name = 'InitRefusal';
+    this.missing = text.startsWith('7');
+  }
+}
+
+export interface ListedSession {
+  id: string;
+  kind: 'process' | 'terminal' | 'dial';
+  pid: number;
+  running: boolean;
+  exitCode: number;
+}
+
+export class InitConnection {
+  private readonly socket: Socket;
+  private readonly heard: Heard;
+  private pending: { wants: string; resolve(body: Buffer): void; reject(error: Error): void }[] = [];
+  private chunks: Buffer[] = [];
+  private buffered = 0;
+  private over = false;
+  readonly done: Promise<void>;
+
+  private constructor(socket: Socket, heard: Heard) {
+    this.socket = socket;
+    this.heard = heard;
+    this.done = new Promise((resolve) => {
+      const end = (): void => {
+        if (this.over) return;
+        this.over = true;
+        for (const p of this.pending.splice(0)) p.reject(new Error('the branch ended'));
+        this.heard.closed?.();
+        resolve();
+      };
+      socket.on('close', end);
+      socket.on('error', () => socket.destroy());
+    });
+    socket.on('data', (chunk) => this.take(chunk));
+  }
+
+  /** Connects to the PID 1 with that host pid. It may be frozen: then it answers once it is thawed. */
+  static open(pid: number, heard: Heard = {}): Promise<InitConnection> {
+    return new Promise((resolve, reject) => {
+      const socket = createConnection(`/proc/${pid}/root/.teleport-env/init.sock`);
+      socket.once('error', reject);
+      socket.once('connect', () => {
+        socket.off('error', reject);
+        resolve(new InitConnection(socket, heard));
+      });
+    });
+  }
+
+  private take(chunk: Buffer): void {
+    this.chunks.push(chunk);
+    this.buffered += chunk.length;
+    while (this.buffered >= 5) {
+      const data = this.chunks.length === 1 ? this.chunks[0]! : Buffer.concat(this.chunks);
+      const length = data.readUInt32LE(0);
+      if (data.length < 5 + length) {
+        this.chunks = [data];
+        return;
+      }
+      this.frame(String.fromCharCode(data[4]!), data.subarray(5, 5 + length));
+      const rest = data.subarray(5 + length);
+      this.chunks = rest.length ? [rest] : [];
+      this.buffered = rest.length;
+    }
+  }
+
+  private frame(type: string, body: Buffer): void {
+    if (type === 'o') this.heard.output?.('stdout', body);
+    else if (type === 'e') this.heard.output?.('stderr', body);
+    else if (type === 'x') this.heard.exit?.(Number(body.toString()));
+    else if (type === '!') this.pending.shift()?.reject(new InitRefusal(body.toString()));
+    else {
+      if (type === 'a') this.heard.attached?.(body);
+      if (this.pending[0]?.wants === type) this.pending.shift()!.resolve(body);
+    }
+  }
+
+  private send(type: string, body: Buffer | string = ''): boolean {
+    const bytes = typeof body === 'string' ? Buffer.from(body) : body;
+    const head = Buffer.allocUnsafe(5);
+    head.writeUInt32LE(bytes.length, 0);
+    head[4] = type.charCodeAt(0);
+    if (this.over) return false;
+    return this.socket.write(Buffer.concat([head, bytes]));
+  }
+
+  private ask(type: string, body: Buffer | string, wants: string): Promise<Buffer> {
+    if (this.over) return Promise.reject(new Error('the branch ended'));
+    return new Promise((resolve, reject) => {
+      this.pending.push({ wants, resolve, reject });
+      this.send(type, body);
+    });
+  }
+
+  async ping(): Promise<void> {
+    await this.ask('P', '', 'p');
+  }
+
+  /** Starts a program (or connects to a port) and attaches. @throws InitRefusal */
+  async openSession(o: Opening): Promise<void> {
+    const fields = [o.kind, o.id, o.cwd, o.cols, o.rows, o.argv.length, ...o.argv, o.env.length, ...o.env];
+    await this.ask('O', fields.map((f) => `${f}\0`).join(''), 'a');
+  }
+
+  /** `missed`: only what a terminal showed since the last attachment ended. @throws InitRefusal */
+  async attach(id: string, what: 'all' | 'missed'): Promise<Buffer> {
+    return await this.ask('A', `${id}\0${what}\0`, 'a');
+  }
+
+  async list(): Promise<ListedSession[]> {
+    const text = (await this.ask('L', '', 'l')).toString();
+    return text
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => {
+        const [id, kind, pid, running, code] = line.split(' ');
+        const listed = { id: id!, kind: kind as ListedSession['kind'], pid: Number(pid) };
+        return { ...listed, running: running === '1', exitCode: Number(code) };
+      });
+  }
+
+  /** False when the other side is slow: wait for `drained`. */
+  write(data: Buffer): boolean {
+    let room = true;
+    for (let at = 0; at < data.length; at += 1 << 20) room = this.send('I', data.subarray(at, at + (1 << 20)));
+    return room;
+  }
+
+  drained(): Promise<void> {
+    if (this.over || !this.socket.writableNeedDrain) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.socket.once('drain', resolve);
+      this.socket.once('close', resolve);
+    });
+  }
+
+  endInput(): void {
+    this.send('E');
+  }
+  resize(cols: number, rows: number): void {
+    this.send('R', `${cols}\0${rows}\0`);
+  }
+  signal(number: number): void {
+    this.send('S', `${number}\0`);
+  }
+  hangUp(): void {
+    this.send('C');
+  }
+  pause(): void {
+    this.socket.pause();
+  }
+  resume(): void {
+    this.socket.resume();
+  }
+
+  /** Lets go of the session, which goes on; resolves when all that was under way has been heard. */
+  async detach(): Promise<void> {
+    this.socket.resume();
+    this.send('D');
+    await this.done;
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+}

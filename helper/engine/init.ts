@@ -1,0 +1,51 @@
+/** How teleport-init is called: the arguments that describe a branch's world. See helper/native/main.c. */
+export interface World {
+  /** Folder of the cgroup to join first. */
+  cgroup?: string;
+  /** `new`: a fresh one with only loopback; a pid: that process's. */
+  net: 'new' | number;
+  /** Bound to /run in a private mount namespace. */
+  run?: string;
+  overlay?: {
+    /** Mount point. */
+    root: string;
+    upper: string;
+    work: string;
+    /** Newest first, the base root file system last. Relative to `from`, or absolute. */
+    lowers: string[];
+    from: string;
+  };
+}
+
+/** Who runs inside. */
+export interface Payload {
+  uid: number;
+  gid: number;
+  groups: number[];
+}
+
+/**
+ * `index` keeps hard links and, with `nfs_export`, file handles (inotify watches) across copy-up and restore; `redirect_dir`
+ * lets directories of lower layers be renamed. Source: Documentation/filesystems/overlayfs.rst.
+ */
+const OVERLAY_OPTIONS = 'index=on,nfs_export=on,xino=on,redirect_dir=on';
+
+/** The arguments after `teleport-init launch` or `enter`. */
+export function worldArguments(world: World): string[] {
+  const args: string[] = [];
+  if (world.cgroup) args.push('--cgroup', world.cgroup);
+  args.push('--net', String(world.net));
+  if (world.run) args.push('--run', world.run);
+  if (world.overlay) {
+    const { root, upper, work, lowers, from } = world.overlay;
+    args.push('--chdir', from, '--root', root, '--upper', upper, '--work', work, '--options', OVERLAY_OPTIONS);
+    for (const lower of lowers) args.push('--lower', lower);
+  }
+  return args;
+}
+
+export function payloadArguments(payload: Payload, hostname: string): string[] {
+  const { uid, gid, groups } = payload;
+  const args = ['--uid', String(uid), '--gid', String(gid), '--hostname', hostname];
+  return groups.length ? [...args, '--groups', groups.join(',')] : args;
+}

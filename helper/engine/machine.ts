@@ -1,0 +1,16 @@
+/** What the engine needs of the machine, found once at the daemon's start. */
+import type { Layout } from './layout.ts';
+
+export interface Machine {
+  layout: Layout;
+  /** teleport-init, root-owned. */
+  init: string;
+  /** criu, root-owned. */
+  criu: string;
+  criuVersion: string;
+  kernel: string;
+  /** Changes with every boot: tells whether what was never synced can still be there. */
+  bootId: string;
+  /** Folder of a cgroup v2 under which each branch gets one. */
+  cgroups: string;
+}

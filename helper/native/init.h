@@ -1,0 +1,57 @@
+/* teleport-init: puts a process tree into its own world (launch, enter) and is PID 1 in there (serve).
+ * Static and small, because it is part of every memory image. */
+#ifndef TELEPORT_INIT_H
+#define TELEPORT_INIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define MAX_LOWERS 512
+#define MAX_GROUPS 64
+
+/* Where the branch's socket stands inside the branch. The folder belongs to the skeleton layer. */
+#define SERVER_SOCKET "/.teleport-env/init.sock"
+#define INIT_INSIDE "/.teleport-env/init"
+#define LISTEN_FD 3
+
+struct world {
+  const char *cgroup;    /* folder of a cgroup v2 to join, or NULL */
+  const char *net;       /* "new", "host", or the pid whose network namespace to join */
+  const char *chdir;     /* relative layer paths start here */
+  const char *root;      /* mount point of the overlay; NULL: mount none */
+  const char *upper;
+  const char *work;
+  const char *options;   /* more overlay options, comma separated */
+  const char *lowers[MAX_LOWERS];
+  int nlowers;
+  const char *run;       /* folder to stand at /run: CRIU keeps its feature cache there */
+  const char *hostname;
+};
+
+struct payload {
+  uid_t uid;
+  gid_t gid;
+  gid_t groups[MAX_GROUPS];
+  int ngroups;
+};
+
+/* Ends the process with a line on stderr: what, and errno's text. Exit code 125. */
+void die(const char *what) __attribute__((noreturn));
+
+/* Joins the cgroup, the network namespace and a private mount namespace, and mounts the overlay there. */
+void enter_world(const struct world *w);
+
+/* Makes the branch's namespaces and in them runs INIT_INSIDE with serve_argv as PID 1 behind the new root. Returns its
+ * pid once it has called world_ready(). */
+pid_t launch_branch(const struct world *w, const struct payload *p, char **serve_argv);
+void world_ready(void);
+
+/* In a forked child: session leader already, drops to the payload's ids without any way back, filters system calls. */
+void become_payload(const struct payload *p);
+
+/* PID 1's loop: sessions on SERVER_SOCKET, reaping. Never returns. */
+void serve(const struct payload *p) __attribute__((noreturn));
+void open_server_socket(void);
+
+#endif

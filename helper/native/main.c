@@ -1,0 +1,85 @@
+/* Command line of teleport-init.
+ *
+ *   teleport-init launch WORLD… [--uid N --gid N --groups N,N] --hostname H
+ *       makes a branch from nothing and prints the host's pid of its PID 1
+ *   teleport-init serve …
+ *       what launch runs inside, with its own arguments
+ *   teleport-init enter WORLD… -- COMMAND…
+ *       runs COMMAND in a world (CRIU is run so)
+ *
+ * WORLD: --cgroup DIR --net new|host|PID --chdir DIR --root DIR --upper DIR --work DIR --lower DIR… --options O --run DIR
+ */
+#define _GNU_SOURCE
+#include "init.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void die(const char *what) {
+  fprintf(stderr, "teleport-init: %s: %s\n", what, strerror(errno));
+  _exit(125);
+}
+
+static void usage(const char *what) {
+  fprintf(stderr, "teleport-init: %s (usage: teleport-init launch|enter …)\n", what);
+  _exit(124);
+}
+
+static void parse_groups(struct payload *p, const char *list) {
+  char *copy = strdup(list), *save = NULL;
+  for (char *g = strtok_r(copy, ",", &save); g; g = strtok_r(NULL, ",", &save)) {
+    if (p->ngroups == MAX_GROUPS) usage("too many groups");
+    p->groups[p->ngroups++] = (gid_t)strtoul(g, NULL, 10);
+  }
+  free(copy);
+}
+
+int main(int argc, char **argv) {
+  static struct world w = {.net = "host"};
+  static struct payload p = {.uid = 65534, .gid = 65534};
+  if (argc < 2) usage("no verb");
+  int i = 2;
+  for (; i < argc && strcmp(argv[i], "--"); i += 2) {
+    const char *option = argv[i], *value = argv[i + 1];
+    if (!value) usage("an option without a value");
+    if (!strcmp(option, "--cgroup")) w.cgroup = value;
+    else if (!strcmp(option, "--net")) w.net = value;
+    else if (!strcmp(option, "--chdir")) w.chdir = value;
+    else if (!strcmp(option, "--root")) w.root = value;
+    else if (!strcmp(option, "--upper")) w.upper = value;
+    else if (!strcmp(option, "--work")) w.work = value;
+    else if (!strcmp(option, "--options")) w.options = value;
+    else if (!strcmp(option, "--run")) w.run = value;
+    else if (!strcmp(option, "--hostname")) w.hostname = value;
+    else if (!strcmp(option, "--uid")) p.uid = (uid_t)strtoul(value, NULL, 10);
+    else if (!strcmp(option, "--gid")) p.gid = (gid_t)strtoul(value, NULL, 10);
+    else if (!strcmp(option, "--groups")) parse_groups(&p, value);
+    else if (!strcmp(option, "--lower")) {
+      if (w.nlowers == MAX_LOWERS) usage("too many lower layers");
+      w.lowers[w.nlowers++] = value;
+    } else usage(option);
+  }
+  if (!strcmp(argv[1], "launch")) {
+    if (!w.root) usage("launch needs --root");
+    enter_world(&w);
+    argv[1] = "serve";
+    printf("%d\n", (int)launch_branch(&w, &p, argv));
+    return fflush(stdout) ? 125 : 0;
+  }
+  if (!strcmp(argv[1], "serve")) {
+    if (getpid() != 1) usage("serve is for PID 1 of a branch");
+    open_server_socket();
+    world_ready();
+    serve(&p);
+  }
+  if (!strcmp(argv[1], "enter")) {
+    if (i + 1 >= argc) usage("enter needs a command after --");
+    enter_world(&w);
+    execvp(argv[i + 1], argv + i + 1);
+    die(argv[i + 1]);
+  }
+  usage(argv[1]);
+}

@@ -1,0 +1,87 @@
+/** What is written to disk about sandboxes, checkpoints and branches. Parsed by these schemas whenever it is read. */
+import { z } from 'zod';
+import { BranchId, CheckpointId, SandboxId } from '../protocol/ids.ts';
+import { CheckpointKind, Network } from '../protocol/model.ts';
+
+/** Apart from the product's version: an older helper refuses a newer format by name. */
+export const FORMAT = 1;
+
+export const SandboxRecord = z.object({
+  format: z.literal(FORMAT),
+  id: SandboxId,
+  name: z.string(),
+  owner: z.object({
+    uid: z.number().int(),
+    gid: z.number().int(),
+    groups: z.array(z.number().int()),
+    home: z.string(),
+  }),
+  /** Stands at this path inside. */
+  workspace: z.string(),
+  hostname: z.string(),
+  /** Root folder under everything: `/`, or another base. */
+  base: z.string(),
+  network: Network,
+  env: z.record(z.string(), z.string()),
+  createdAt: z.string(),
+  /** The checkpoint that the head stands on, or stood on when there was one. */
+  current: CheckpointId,
+  head: BranchId.nullable(),
+  /** Next numbers, never given twice; written ahead in strides, so that a crash repeats none. */
+  next: z.object({ checkpoint: z.number().int(), branch: z.number().int(), session: z.number().int() }),
+  /** What a rollback left, newest last: undo goes there. */
+  undo: z.array(CheckpointId),
+});
+export type SandboxRecord = z.infer<typeof SandboxRecord>;
+
+export const Manifest = z.object({
+  format: z.literal(FORMAT),
+  id: CheckpointId,
+  /** The moment before it, for people. */
+  parent: CheckpointId.nullable(),
+  /** The checkpoint below whose layer this one's lies: the one its branch was made of. */
+  base: CheckpointId.nullable(),
+  kind: CheckpointKind,
+  label: z.string().nullable(),
+  command: z.string().nullable(),
+  exitCode: z.number().int().nullable(),
+  durationMs: z.number().nullable(),
+  createdAt: z.string(),
+  filesChanged: z.number().int(),
+  bytes: z.number().int(),
+  processes: z.number().int(),
+  stoppedMs: z.number(),
+  totalMs: z.number(),
+  note: z.string().nullable(),
+  filesOnly: z.boolean(),
+  /** Its layer is the upperdir itself, moved. */
+  rotated: z.boolean(),
+  verified: z.boolean(),
+  broken: z.string().optional(),
+  /** All of it was synced. Where not, it is good only for the boot that it was made in. */
+  durable: z.boolean(),
+  bootId: z.string(),
+  criu: z.string(),
+  kernel: z.string(),
+  /** Layers of pinned base files, by name, newest first. */
+  pins: z.array(z.string()),
+});
+export type Manifest = z.infer<typeof Manifest>;
+
+export const BranchRecord = z.object({
+  format: z.literal(FORMAT),
+  id: BranchId,
+  role: z.enum(['head', 'fork', 'standby']),
+  /** The checkpoint that it was made of: its lower layers are that one's. */
+  base: CheckpointId,
+  /** The newest checkpoint of its line. */
+  checkpoint: CheckpointId,
+  pid: z.number().int(),
+  startTime: z.string(),
+  cgroup: z.string(),
+  createdAt: z.string(),
+  bootId: z.string(),
+  /** Made of a standby or directly, it has run: only a standby that never ran is still its checkpoint. */
+  activated: z.boolean(),
+});
+export type BranchRecord = z.infer<typeof BranchRecord>;

@@ -1,0 +1,89 @@
+/** The tree of a sandbox's checkpoints: who lies below whom, who is in need of whom. Plain functions over manifests. */
+import type { CheckpointId } from '../protocol/ids.ts';
+
+/** What of a manifest the tree is made of. */
+export interface Node {
+  id: CheckpointId;
+  parent: CheckpointId | null;
+  base: CheckpointId | null;
+}
+export type Tree = ReadonlyMap<CheckpointId, Node>;
+
+/**
+ * The checkpoints whose layers make up this one's files, newest first: itself, its base, that one's base, …
+ * @throws Error where the chain is broken or runs in a circle
+ */
+export function layersOf(tree: Tree, id: CheckpointId): CheckpointId[] {
+  const chain: CheckpointId[] = [];
+  for (let at: CheckpointId | null = id; at !== null; ) {
+    const node = tree.get(at);
+    if (!node) throw new Error(`checkpoint ${at}, in need by ${id}, is missing`);
+    if (chain.length > tree.size) throw new Error(`checkpoint ${id} lies below itself`);
+    chain.push(at);
+    at = node.base;
+  }
+  return chain;
+}
+
+/** The line of moments that led to this one, oldest first, itself last. */
+export function lineOf(tree: Tree, id: CheckpointId): CheckpointId[] {
+  const line: CheckpointId[] = [];
+  for (let at: CheckpointId | null = id; at !== null && line.length <= tree.size; at = tree.get(at)?.parent ?? null)
+    line.push(at);
+  return line.reverse();
+}
+
+/** Those whose layers lie on this one's. */
+export function builtOn(tree: Tree, id: CheckpointId): CheckpointId[] {
+  return [...tree.values()].filter((node) => node.base === id).map((node) => node.id);
+}
+
+/**
+ * Who takes the place of a deleted checkpoint in the line: its children become its parent's.
+ */
+export function reparented(tree: Tree, id: CheckpointId): { id: CheckpointId; parent: CheckpointId | null }[] {
+  const parent = tree.get(id)?.parent ?? null;
+  return [...tree.values()].filter((node) => node.parent === id).map((node) => ({ id: node.id, parent }));
+}
+
+/** Number of an id such as k12, for ordering: ids are given in order of time. */
+export function numberOf(id: string): number {
+  return Number(id.slice(1));
+}
+
+export interface Collectable extends Node {
+  createdAt: string;
+  bytes: number;
+  label: string | null;
+}
+
+/**
+ * Which checkpoints to delete so that the limits hold, oldest first. Never one that another's layers lie on, that a live branch
+ * needs, that bears a label, the root or the current one.
+ */
+export function collect(
+  nodes: Collectable[],
+  needed: ReadonlySet<CheckpointId>,
+  limits: { keep?: number; maxBytes?: number; maxAgeMs?: number },
+  now: number,
+): CheckpointId[] {
+  const left = new Map(nodes.map((node) => [node.id, node]));
+  let bytes = nodes.reduce((sum, node) => sum + node.bytes, 0);
+  const doomed: CheckpointId[] = [];
+  const over = (node: Collectable): boolean =>
+    (limits.keep !== undefined && left.size > limits.keep) ||
+    (limits.maxBytes !== undefined && bytes > limits.maxBytes) ||
+    (limits.maxAgeMs !== undefined && now - Date.parse(node.createdAt) > limits.maxAgeMs);
+  for (let again = true; again; ) {
+    again = false;
+    for (const node of [...left.values()].sort((a, b) => numberOf(a.id) - numberOf(b.id))) {
+      if (!over(node)) continue;
+      if (node.parent === null || node.label !== null || needed.has(node.id) || builtOn(left, node.id).length) continue;
+      left.delete(node.id);
+      bytes -= node.bytes;
+      doomed.push(node.id);
+      again = true;
+    }
+  }
+  return doomed;
+}
