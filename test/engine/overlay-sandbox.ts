@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { copyTree } from '../../helper/engine/copy.ts';
+import { copyIndexOnly, copyTree } from '../../helper/engine/copy.ts';
 import { mount, umount2 } from '../../helper/engine/syscalls.ts';
 import { makeLike } from '../../helper/engine/trees.ts';
 
@@ -10,6 +10,9 @@ export class OverlaySandbox {
   readonly merged: string;
   layers: string[];
   upper = '';
+  /** What the last capture saved of the index. */
+  saved: string | undefined;
+  private work = '';
   private readonly home: string;
   private readonly index: boolean;
   private made = 0;
@@ -30,17 +33,23 @@ export class OverlaySandbox {
   /** A fresh upper directory on the present layers. */
   start(): void {
     this.upper = join(this.home, `u${++this.made}`);
-    const work = join(this.home, `w${this.made}`);
+    this.work = join(this.home, `w${this.made}`);
     makeLike(this.upper, this.layers[0]!);
-    fs.mkdirSync(work);
-    this.mount(work);
+    fs.mkdirSync(this.work);
+    this.mount();
   }
 
-  private mount(work: string): void {
+  private mount(): void {
     const lower = this.layers.join(':');
     const index = this.index ? 'index=on,nfs_export=on' : 'index=off';
     const features = `${index},xino=on,redirect_dir=on,metacopy=off`;
-    mount('overlay', this.merged, 'overlay', 0, `lowerdir=${lower},upperdir=${this.upper},workdir=${work},${features}`);
+    mount(
+      'overlay',
+      this.merged,
+      'overlay',
+      0,
+      `lowerdir=${lower},upperdir=${this.upper},workdir=${this.work},${features}`,
+    );
     this.mounted = true;
   }
 
@@ -48,6 +57,9 @@ export class OverlaySandbox {
   capture(): string {
     const layer = join(this.home, `l${++this.made}`);
     copyTree(this.upper, layer);
+    this.saved = undefined;
+    const index = join(this.work, 'index');
+    if (this.index && copyIndexOnly(index, `${layer}.index`) > 0) this.saved = `${layer}.index`;
     return layer;
   }
 

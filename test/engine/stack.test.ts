@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { join } from 'node:path';
+import { completeHardLinks } from '../../helper/engine/hard-links.ts';
 import type { Entry } from '../../helper/engine/layer.ts';
+import type { Steps } from '../../helper/engine/same-content.ts';
 import { LayerStack, openEntry } from '../../helper/engine/stack.ts';
 import { lsetxattr, makedev, mknod, mount, umount2 } from '../../helper/engine/syscalls.ts';
 import { disturb, OverlaySandbox, randomNumbers, type Seen, seenByKernel } from './overlay-sandbox.ts';
@@ -28,6 +30,13 @@ function seenByStack(stack: LayerStack): Map<string, Seen> {
   visit('', stack.rootEntry());
   stack.release();
   return seen;
+}
+
+function finish<T>(steps: Steps<T>): T {
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
 }
 
 const sorted = (seen: Map<string, Seen>) => [...seen].sort(([a], [b]) => (a < b ? -1 : 1));
@@ -75,6 +84,40 @@ describe('LayerStack', function () {
       }
     }
     assert.equal(openDescriptors(), descriptors);
+  });
+
+  it('shows what the kernel shows of hard links, once the layer is completed', () => {
+    let made = 0;
+    let onlyInIndex = 0;
+    for (let seed = 1; seed <= Number(process.env.SEEDS ?? 12); seed++) {
+      const random = randomNumbers(seed);
+      fs.mkdirSync(at(`h${seed}/base`), { recursive: true });
+      disturb(at(`h${seed}/base`), 400, random);
+      const sandbox = new OverlaySandbox(at(`h${seed}`), at(`h${seed}/base`));
+      sandbox.start();
+      try {
+        for (let round = 0; round < 5; round++) {
+          disturb(sandbox.merged, 40, random);
+          const kernel = seenByKernel(sandbox.merged);
+          const layer = sandbox.capture();
+          const below = new LayerStack(sandbox.layers);
+          made += finish(completeHardLinks(layer, below, sandbox.saved));
+          if (sandbox.saved !== undefined) onlyInIndex++;
+          const saved = new LayerStack([layer, ...sandbox.layers]);
+          assert.deepEqual(sorted(seenByStack(saved)), sorted(kernel), `seed ${seed} round ${round}`);
+          assert.equal(finish(completeHardLinks(layer, below, sandbox.saved)), 0);
+          sandbox.goOnFrom(layer);
+          assert.deepEqual(
+            sorted(seenByKernel(sandbox.merged)),
+            sorted(kernel),
+            `seed ${seed} round ${round}, mounted`,
+          );
+        }
+      } finally {
+        sandbox.stop();
+      }
+    }
+    assert.ok(made > 0 && onlyInIndex > 0);
   });
 
   it('knows whiteouts made of xattrs', () => {
