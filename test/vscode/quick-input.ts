@@ -1,0 +1,94 @@
+// The quick input: the command palette, lists to choose from, boxes to answer in.
+
+import type { Page } from './playwright.ts';
+import { waitFor } from './waiting.ts';
+
+const quickInput = '.quick-input-widget:not([style*="display: none"])';
+
+/** Rows of a list as text, with the id of a command where there is one. */
+async function quickRows(page: Page): Promise<{ id: string; label: string }[]> {
+  return page.locator(`${quickInput} .quick-input-list .monaco-list-row`).evaluateAll((rows) =>
+    rows.map((row) => ({
+      id: row.querySelector('[data-quick-input-id]')?.getAttribute('data-quick-input-id') ?? '',
+      label: row.querySelector('.label-name')?.textContent.trim() ?? '',
+    })),
+  );
+}
+
+async function closeQuickInput(page: Page): Promise<void> {
+  for (let i = 0; i < 3 && (await page.locator(quickInput).isVisible()); i++) await page.keyboard.press('Escape');
+}
+
+async function quickOpen(page: Page, text: string): Promise<void> {
+  await closeQuickInput(page);
+  await page.keyboard.press(text.startsWith('>') ? 'F1' : 'Control+P');
+  const input = page.locator(`${quickInput} input.input`);
+  await input.waitFor({ timeout: 5000 });
+  await input.fill(text);
+}
+
+export async function command(page: Page, titleOrId: string, timeout = 20_000): Promise<void> {
+  const fits = (row: { id: string; label: string }) =>
+    row.id === titleOrId || row.label === titleOrId || row.label.replace(/^[^:]+: /, '') === titleOrId;
+  let rows: { id: string; label: string }[] = [];
+  try {
+    // A command may be contributed, or allowed by its `when`, only in a moment; an open palette does not notice.
+    await waitFor(async () => {
+      await quickOpen(page, `>${titleOrId}`);
+      const found = async () => {
+        rows = await quickRows(page);
+        return rows.some(fits);
+      };
+      return waitFor(found, 1500).catch(() => false);
+    }, timeout);
+  } catch {
+    const seen = rows.slice(0, 8).map((row) => `${row.label} (${row.id})`);
+    await closeQuickInput(page);
+    throw new Error(`No command “${titleOrId}” in the palette. It showed: ${seen.join(', ') || 'nothing'}`);
+  }
+  const exact = rows.findIndex((row) => row.id === titleOrId || row.label === titleOrId);
+  const index = exact >= 0 ? exact : rows.findIndex(fits);
+  await page.locator(`${quickInput} .quick-input-list .monaco-list-row`).nth(index).click();
+}
+
+export async function pick(page: Page, label: string | RegExp): Promise<void> {
+  const fits = (text: string) => (typeof label === 'string' ? text === label : label.test(text));
+  let rows: { label: string }[] = [];
+  const index = await waitFor(async () => {
+    rows = await quickRows(page);
+    const at = rows.findIndex((row) => fits(row.label));
+    return at >= 0 ? { at } : undefined;
+  }, 20_000).catch(() => {
+    throw new Error(`No choice ${label}. There were: ${rows.map((row) => row.label).join(', ') || 'none'}`);
+  });
+  await page.locator(`${quickInput} .quick-input-list .monaco-list-row`).nth(index.at).click();
+}
+
+export async function answer(page: Page, text: string): Promise<void> {
+  const input = page.locator(`${quickInput} input.input`);
+  await input.waitFor();
+  await input.fill(text);
+  await input.press('Enter');
+}
+
+/** Opens a terminal of this profile and shows it, which VS Code alone does only if the panel is open already. */
+export async function openTerminal(page: Page, profile: string | RegExp): Promise<void> {
+  const fits = (label: string) => (typeof profile === 'string' ? label === profile : profile.test(label));
+  const terminals = async () => {
+    await quickOpen(page, 'term ');
+    const offered = await waitFor(async () => {
+      const rows = await quickRows(page);
+      return rows.some((row) => /Create New Terminal/.test(row.label)) ? rows : undefined;
+    });
+    return offered.findIndex((row) => /Create New Terminal/.test(row.label));
+  };
+  const before = await terminals();
+  // Contributed profiles are known some seconds late, and an open list does not notice.
+  await waitFor(async () => {
+    await command(page, 'workbench.action.terminal.newWithProfile');
+    return waitFor(async () => (await quickRows(page)).some((row) => fits(row.label)), 1500).catch(() => false);
+  });
+  await pick(page, profile);
+  await waitFor(async () => (await terminals()) > before);
+  await page.locator(`${quickInput} .quick-input-list .monaco-list-row`).nth(before).click();
+}
