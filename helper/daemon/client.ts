@@ -75,7 +75,9 @@ export class ClientListener implements Listener, SessionClient {
     this.underWay += data.length;
     const sent = this.client
       .notify('session/output', { ...this.where, stream, data: data.toString('base64') })
-      .then(() => void (this.underWay -= data.length));
+      .then(() => {
+        this.underWay -= data.length;
+      });
     return this.underWay > HIGH_WATER ? sent : undefined;
   }
 

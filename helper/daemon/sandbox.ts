@@ -2,13 +2,14 @@
  * One sandbox at work: its tree of checkpoints, its branches, and the operations on them. All that the helper does with a
  * sandbox is made of `capture` and `activate`; what changes the tree or the head runs one at a time.
  */
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { activate, type Ground, type Live, launch, startTimeOf } from '../engine/branch.ts';
 import { capture, undoRotation } from '../engine/capture.ts';
 import { Cgroup } from '../engine/cgroup.ts';
-import { countChanges } from '../engine/diff.ts';
+import { countChanges, inSlices } from '../engine/diff.ts';
+import { completeHardLinks } from '../engine/hard-links.ts';
 import type { SandboxLayout } from '../engine/layout.ts';
 import type { Machine } from '../engine/machine.ts';
 import type { Pins } from '../engine/pins.ts';
@@ -26,8 +27,8 @@ import { Mutex } from './mutex.ts';
 import type { Listener } from './sessions.ts';
 import { readRecord, writeRecord } from './store.ts';
 
-/** Numbers are written ahead by that much, so that a crash gives none twice. */
-const STRIDE = 100;
+/** Numbers are written ahead by that much, so that a crash gives none twice. People type those of checkpoints: no gaps. */
+const STRIDE = { checkpoint: 1, branch: 20, session: 20 };
 
 export interface Surroundings {
   machine: Machine;
@@ -151,7 +152,7 @@ export class Sandbox {
 
   private number(kind: 'checkpoint' | 'branch' | 'session'): number {
     const n = this.counters[kind]++;
-    if (n + 1 >= this.record.next[kind]) this.save({ next: { ...this.record.next, [kind]: n + 1 + STRIDE } });
+    if (n >= this.record.next[kind]) this.save({ next: { ...this.record.next, [kind]: n + STRIDE[kind] } });
     return n;
   }
   private counters = { checkpoint: 0, branch: 0, session: 1 };
@@ -242,11 +243,8 @@ export class Sandbox {
         this.manifests.delete(manifest.id);
       }
     }
-    const { next } = this.record;
-    this.counters = { ...next };
-    this.save({
-      next: { checkpoint: next.checkpoint + STRIDE, branch: next.branch + STRIDE, session: next.session + STRIDE },
-    });
+    // All below `next` may have been given.
+    this.counters = { ...this.record.next };
     for (const id of readdirSync(this.layout.branches)) await this.adopt(id);
     let { head } = this.record;
     if (head && !this.branches.has(head)) head = null;
@@ -430,6 +428,12 @@ export class Sandbox {
       manifest.rotated = rotated;
       manifest.stoppedMs = captured.stoppedMs;
       this.manifests.set(id, manifest);
+      if (captured.indexed) {
+        const below = new LayerStack(this.layerPaths(branch.record.base));
+        await inSlices(completeHardLinks(place.layer, below, existsSync(place.index) ? place.index : undefined));
+        await removeTree(place.index);
+        steps.done('hard links completed');
+      }
       if (!rotated) await branch.sessions.resume();
       else if (!leaving) {
         successor = await this.replace(branch, id, steps);
@@ -673,14 +677,13 @@ export class Sandbox {
     await Promise.all(all.map((branch) => branch.end(reason)));
   }
 
-  remove(): Promise<void> {
-    return this.work.run(async () => {
-      this.removed = true;
-      await this.endBranches('the sandbox was removed');
-      await this.idle();
-      await removeTree(this.layout.dir);
-      this.tell('sandbox/removed', { sandbox: this.record.id });
-    });
+  async remove(): Promise<void> {
+    this.removed = true;
+    await this.work.run(() => this.endBranches('the sandbox was removed'));
+    // Not within `work`: what is under way in the background waits for its turn there, and then sees `removed`.
+    await this.idle();
+    await removeTree(this.layout.dir);
+    this.tell('sandbox/removed', { sandbox: this.record.id });
   }
 
   label(checkpoint: string, label: string | null): Checkpoint {

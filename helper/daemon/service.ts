@@ -176,7 +176,7 @@ export class Service {
       createdAt: new Date().toISOString(),
       current: 'k0',
       head: null,
-      next: { checkpoint: 100, branch: 100, session: 100 },
+      next: { checkpoint: 1, branch: 1, session: 1 },
       undo: [],
     };
     const abort = new AbortController();

@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { TeleportError } from '../protocol/errors.ts';
 import { Cgroup } from './cgroup.ts';
@@ -14,7 +14,7 @@ import { InitConnection } from './init-client.ts';
 import type { BranchLayout } from './layout.ts';
 import type { Machine } from './machine.ts';
 import { Steps } from './steps.ts';
-import { removeTree } from './trees.ts';
+import { makeLike, removeTree } from './trees.ts';
 
 const run = promisify(execFile);
 
@@ -48,7 +48,9 @@ export function startTimeOf(pid: number): string | null {
 
 function prepare(ground: Ground): Cgroup {
   mkdirSync(ground.layout.dir, { recursive: true });
-  for (const dir of [ground.layout.upper, ground.layout.work, ground.layout.root]) mkdirSync(dir);
+  for (const dir of [ground.layout.work, ground.layout.root]) mkdirSync(dir);
+  // Of the root folder an overlay shows mode and owner of its topmost directory, which is the upper one.
+  makeLike(ground.layout.upper, resolve(ground.from, ground.lowers[0]!));
   return Cgroup.make(ground.cgroup);
 }
 

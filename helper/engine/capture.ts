@@ -3,10 +3,11 @@
  * goes on afterwards, undisturbed. Where the upperdir is large, copying it would stop the payload too long: then its
  * contents become the layer as they are (`rotate`), and the branch is left frozen for a successor to replace it.
  */
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { TeleportError } from '../protocol/errors.ts';
 import { freezeAround, type Live } from './branch.ts';
-import { copyTree } from './copy.ts';
+import { copyIndexOnly, copyTree } from './copy.ts';
 import { CriuError, dump } from './criu.ts';
 import { worldArguments } from './init.ts';
 import type { BranchLayout, CheckpointLayout } from './layout.ts';
@@ -24,6 +25,8 @@ export interface Captured {
   rotated: boolean;
   /** Milliseconds during which the payload did not run. With `rotated`, up to now. */
   stoppedMs: number;
+  /** Lower files were written to: names may be known to the mount's index only (`completeHardLinks`). */
+  indexed: boolean;
 }
 
 /**
@@ -42,6 +45,7 @@ export async function capture(
   mkdirSync(to.dir, { recursive: true });
   mkdirSync(to.image);
   const rotate = way === 'rotate' || (way === 'auto' && countEntries(from.upper, ROTATE_ABOVE) >= ROTATE_ABOVE);
+  const index = join(from.work, 'index');
   let stopped = 0;
   let copied = false;
   let failure: unknown;
@@ -68,6 +72,7 @@ export async function capture(
             setImmediate(() => {
               try {
                 copyTree(from.upper, to.layer);
+                if (existsSync(index)) copyIndexOnly(index, to.index);
                 copied = true;
               } catch (error) {
                 failure = error;
@@ -87,9 +92,11 @@ export async function capture(
       await live.cgroup.frozen();
       mkdirSync(to.layer);
       moveChildren(from.upper, to.layer);
+      if (existsSync(index)) copyIndexOnly(index, to.index);
       steps.done('upperdir became a layer');
     }
-    return { rotated: rotate, stoppedMs: rotate ? round(performance.now() - stopped) : stoppedMs };
+    const indexed = existsSync(index) && readdirSync(index).length > 0;
+    return { rotated: rotate, stoppedMs: rotate ? round(performance.now() - stopped) : stoppedMs, indexed };
   } catch (cause) {
     if (rotate) live.cgroup.thaw();
     await removeTree(to.dir);

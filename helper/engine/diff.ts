@@ -68,7 +68,8 @@ function* differences(a: LayerStack, b: LayerStack, { under = '/', renames = tru
   }
 }
 
-async function inSlices<T>(steps: Steps<T>, signal?: AbortSignal): Promise<T> {
+/** Drives work to its end, letting the event loop go on every few milliseconds. */
+export async function inSlices<T>(steps: Steps<T>, signal?: AbortSignal): Promise<T> {
   try {
     for (let until = performance.now() + SLICE_MS; ; ) {
       const step = steps.next();

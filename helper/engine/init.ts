@@ -26,9 +26,10 @@ export interface Payload {
 
 /**
  * `index` keeps hard links and, with `nfs_export`, file handles (inotify watches) across copy-up and restore; `redirect_dir`
- * lets directories of lower layers be renamed. Source: Documentation/filesystems/overlayfs.rst.
+ * lets directories of lower layers be renamed; `metacopy` would make layers whose files have no data.
+ * Source: Documentation/filesystems/overlayfs.rst.
  */
-const OVERLAY_OPTIONS = 'index=on,nfs_export=on,xino=on,redirect_dir=on';
+const OVERLAY_OPTIONS = 'index=on,nfs_export=on,xino=on,redirect_dir=on,metacopy=off';
 
 /** The arguments after `teleport-init launch` or `enter`. */
 export function worldArguments(world: World): string[] {

@@ -65,11 +65,14 @@ export class CheckpointLayout {
   readonly dir: string;
   readonly layer: string;
   readonly image: string;
+  /** Only while it is made: files that the mount's index alone still names. */
+  readonly index: string;
   readonly manifest: string;
   constructor(dir: string) {
     this.dir = dir;
     this.layer = join(dir, 'layer');
     this.image = join(dir, 'image');
+    this.index = join(dir, 'index');
     this.manifest = join(dir, 'manifest.json');
   }
 }

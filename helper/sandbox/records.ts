@@ -27,7 +27,7 @@ export const SandboxRecord = z.object({
   /** The checkpoint that the head stands on, or stood on when there was one. */
   current: CheckpointId,
   head: BranchId.nullable(),
-  /** Next numbers, never given twice; written ahead in strides, so that a crash repeats none. */
+  /** Numbers below these may have been given, and are never given again; written ahead, so that a crash repeats none. */
   next: z.object({ checkpoint: z.number().int(), branch: z.number().int(), session: z.number().int() }),
   /** What a rollback left, newest last: undo goes there. */
   undo: z.array(CheckpointId),

@@ -1,0 +1,166 @@
+/** A real daemon of its own for a test: own socket, own state volume, real CRIU. Needs root. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import {
+  createWriteStream,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Connection } from '../../helper/client/connection.ts';
+
+const root = resolve(__dirname, '../..');
+
+/** Skips the suite by name where there is no root or no CRIU; in CI that is a failure. */
+export function needsMachine(suite: Mocha.Context): void {
+  const missing =
+    process.geteuid?.() !== 0
+      ? 'root'
+      : ['build/criu/criu', 'build/init/teleport-init'].find((file) => !existsSync(join(root, file)));
+  if (!missing) return;
+  if (process.env.TELEPORT_REQUIRE_CRIU) throw new Error(`this suite needs ${missing}`);
+  suite.skip();
+}
+
+export class HelperProcess {
+  readonly dir = mkdtempSync(join(tmpdir(), 'teleport-test-'));
+  readonly socket = join(this.dir, 'run/daemon.sock');
+  readonly state = join(this.dir, 'state');
+  readonly log = join(this.dir, 'daemon.log');
+  private child: ChildProcess | null = null;
+  private readonly connections: Connection[] = [];
+
+  /** @param volumeBytes of the state volume; sparse */
+  static async start(volumeBytes = 4 * 1024 ** 3): Promise<HelperProcess> {
+    const helper = new HelperProcess();
+    await helper.run(volumeBytes);
+    return helper;
+  }
+
+  private async run(volumeBytes?: number): Promise<void> {
+    const args = [
+      '--require',
+      createRequire(__filename).resolve('tsx/cjs'),
+      join(__dirname, 'serve.ts'),
+      this.socket,
+      this.state,
+    ];
+    if (volumeBytes) args.push(String(volumeBytes));
+    const out = createWriteStream(this.log, { flags: 'a' });
+    await new Promise((ready) => out.once('open', ready));
+    this.child = spawn(process.execPath, args, { stdio: ['ignore', out, out], cwd: '/' });
+    for (const deadline = Date.now() + 30_000; ; await sleep(20)) {
+      try {
+        (await Connection.open(this.socket, 'test')).close();
+        return;
+      } catch (error) {
+        if (this.child.exitCode !== null || Date.now() > deadline) throw new Error(`${error}\n${this.logText()}`);
+      }
+    }
+  }
+
+  async connect(): Promise<Connection> {
+    const connection = await Connection.open(this.socket, 'test');
+    this.connections.push(connection);
+    return connection;
+  }
+
+  logText(): string {
+    return existsSync(this.log) ? readFileSync(this.log, 'utf8') : '';
+  }
+
+  /** Ends the daemon, by default as a crash would; what it ran goes on. */
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const { child } = this;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    await new Promise((ended) => {
+      child.once('exit', ended);
+      child.kill(signal);
+    });
+  }
+
+  async restart(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    await this.kill(signal);
+    await this.run();
+  }
+
+  get pid(): number {
+    return this.child?.pid ?? 0;
+  }
+
+  private cgroups(): string[] {
+    const mount = '/sys/fs/cgroup/unified';
+    const base = existsSync(mount) ? mount : '/sys/fs/cgroup';
+    const suffix = Buffer.from(this.state).toString('hex').slice(-24);
+    const mine = join(base, `teleport-env-${suffix}`);
+    if (!existsSync(mine)) return [];
+    return readdirSync(mine, { withFileTypes: true })
+      .filter((e) => e.isDirectory())
+      .map((e) => join(mine, e.name))
+      .concat(mine);
+  }
+
+  /** Branches alive, by their cgroups. */
+  liveBranches(): string[] {
+    return this.cgroups()
+      .slice(0, -1)
+      .filter((dir) => readFileSync(join(dir, 'cgroup.procs'), 'utf8') !== '');
+  }
+
+  mounts(): string[] {
+    return readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .map((line) => line.split(' ')[4] ?? '')
+      .filter((path) => path.startsWith(this.dir));
+  }
+
+  /** As after a reboot: every process gone, nothing mounted. */
+  async powerOff(): Promise<void> {
+    await this.kill();
+    await this.endBranches();
+    for (const path of this.mounts().reverse()) execFileSync('umount', [path]);
+  }
+
+  private async endBranches(): Promise<void> {
+    for (const dir of this.cgroups()) {
+      if (readFileSync(join(dir, 'cgroup.procs'), 'utf8')) writeFileSync(join(dir, 'cgroup.kill'), '1');
+      for (let i = 0; i < 200; i++) {
+        try {
+          rmdirSync(dir);
+          break;
+        } catch {
+          await sleep(10);
+        }
+      }
+    }
+  }
+
+  async stop(): Promise<void> {
+    for (const connection of this.connections) connection.close();
+    await this.kill('SIGTERM');
+    await this.endBranches();
+    for (let i = 0; i < 100 && this.mounts().length; i++)
+      for (const path of this.mounts().reverse()) {
+        try {
+          execFileSync('umount', [path], { stdio: 'ignore' });
+        } catch {
+          await sleep(20); // a branch's namespace is still being taken down
+        }
+      }
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/** A workspace folder with these files. */
+export function workspace(files: Record<string, string> = {}): string {
+  const dir = mkdtempSync(join(tmpdir(), 'teleport-ws-'));
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, name), text);
+  return dir;
+}

@@ -1,0 +1,423 @@
+import assert from 'node:assert/strict';
+import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Connection } from '../../helper/client/connection.ts';
+import { TeleportError } from '../../helper/protocol/errors.ts';
+import type { Params, Result } from '../../helper/protocol/methods.ts';
+import { HelperProcess, needsMachine, workspace } from './helper-process.ts';
+
+const COUNTER = `
+import time
+n = 0
+while True:
+    n += 1
+    with open('count.txt', 'w') as f: f.write(str(n))
+    time.sleep(0.02)
+`;
+
+describe('a sandbox', () => {
+  let helper: HelperProcess;
+  let connection: Connection;
+  let sandbox: string;
+  let ws: string;
+  const made: string[] = [];
+
+  before(async function () {
+    needsMachine(this);
+    helper = await HelperProcess.start();
+    connection = await helper.connect();
+  });
+  after(async () => {
+    await helper?.stop();
+    for (const dir of made) rmSync(dir, { recursive: true, force: true });
+  });
+  beforeEach(async () => {
+    ws = workspace({ 'a.txt': 'one\n', 'counter.py': COUNTER });
+    made.push(ws);
+    sandbox = (await connection.request('sandbox/create', { workspace: ws })).sandbox.id;
+  });
+  afterEach(async function () {
+    if (this.currentTest?.state === 'failed') console.error(helper.logText());
+    if (sandbox) await connection.request('sandbox/remove', { sandbox });
+  });
+
+  async function run(line: string, more: Partial<Params<'run'>> = {}): Promise<Result<'run'> & { text: string }> {
+    const ran = await connection.request('run', { sandbox, line, ...more });
+    return { ...ran, text: Buffer.from(ran.output, 'base64').toString() };
+  }
+  async function code(work: Promise<unknown>): Promise<string> {
+    return await work.then(
+      () => 'no error',
+      (error) => (error instanceof TeleportError ? error.code : String(error)),
+    );
+  }
+  const rollback = (checkpoint: string, discard = false) =>
+    connection.request('checkpoint/rollback', { sandbox, checkpoint, discard });
+  async function verified(checkpoint: string): Promise<void> {
+    for (let i = 0; i < 200; i++) {
+      const { checkpoints } = await connection.request('checkpoint/list', { sandbox });
+      const { state } = checkpoints.find((c) => c.id === checkpoint)!;
+      assert.equal(state.broken, undefined);
+      if (state.verified && state.durable) return;
+      await sleep(25);
+    }
+    assert.fail(`${checkpoint} was not verified and durable within 5 s`);
+  }
+
+  it('takes back files, a live process and its memory', async () => {
+    await run('python3 counter.py & sleep 0.3');
+    const { checkpoint } = await connection.request('checkpoint/create', { sandbox, label: 'counting' });
+    const count1 = await connection.request('file/read', { sandbox, at: checkpoint.id, path: `${ws}/count.txt` });
+    const atCheckpoint = Number(Buffer.from(count1.data, 'base64').toString());
+    await run('kill -9 %1; rm -rf *; ls', { checkpoint: false });
+    assert.equal((await run('ls', { checkpoint: false })).text, '');
+    const moved = await rollback(checkpoint.id);
+    assert.equal(moved.checkpoint, checkpoint.id);
+    const later = await run('sleep 0.2; cat count.txt; cat a.txt', { checkpoint: false });
+    const [count, a] = later.text.split('one');
+    assert.equal(a, '\n');
+    const n = Number(count);
+    assert.ok(n > atCheckpoint, `${n} > ${atCheckpoint}`);
+    // A counter that had started anew would be at about 10; one that ran on outside would be far ahead.
+    assert.ok(n < atCheckpoint + 60, `${n} goes on from ${atCheckpoint}`);
+  });
+
+  it('keeps variables, functions, cwd and jobs of its shell', async () => {
+    await run('X=5; f() { echo "f $1 $X"; }; mkdir -p sub; cd sub; sleep 1000 & true');
+    const { checkpoint } = await connection.request('checkpoint/create', { sandbox });
+    await run('X=6; unset -f f; cd /; kill %1; wait', { checkpoint: false });
+    await rollback(checkpoint.id);
+    const { text } = await run('f y; pwd; jobs -r | wc -l', { checkpoint: false });
+    assert.equal(text, `f y 5\n${ws}/sub\n1\n`);
+  });
+
+  it('goes back the cold way and the warm way', async () => {
+    const first = (await run('X=1; echo 1 > n')).checkpoint!;
+    const second = (await run('X=2; echo 2 > n')).checkpoint!;
+    await verified(second.id);
+    const warm = await rollback(second.id, true);
+    assert.equal(warm.path, 'warm');
+    assert.equal((await run('echo $X; cat n', { checkpoint: false })).text, '2\n2\n');
+    const cold = await rollback(first.id, true);
+    assert.equal(cold.path, 'cold');
+    assert.equal((await run('echo $X; cat n', { checkpoint: false })).text, '1\n1\n');
+    assert.equal(warm.saved, null);
+  });
+
+  it('saves the abandoned head, and undo brings it back, memory too', async () => {
+    const first = (await run('X=1')).checkpoint!;
+    await run('X=lost; echo lost > lost.txt', { checkpoint: false });
+    const moved = await rollback(first.id);
+    assert.match(moved.saved ?? '', /^k\d+$/);
+    assert.equal((await run('echo $X; ls', { checkpoint: false })).text, '1\na.txt\ncounter.py\n');
+    const undone = await connection.request('checkpoint/undo', { sandbox });
+    assert.equal(undone.checkpoint, moved.saved);
+    assert.equal((await run('echo $X; cat lost.txt', { checkpoint: false })).text, 'lost\nlost\n');
+    assert.equal(await code(connection.request('checkpoint/undo', { sandbox: 'nobody' })), 'unknownSandbox');
+  });
+
+  it('forks live branches that do not see each other, on the same port', async () => {
+    await run('python3 -m http.server 8123 >/dev/null 2>&1 & sleep 0.5; echo base > who');
+    const { checkpoint } = await connection.request('checkpoint/create', { sandbox });
+    const forks = await Promise.all(
+      ['x', 'y', 'z'].map(() => connection.request('branch/fork', { sandbox, checkpoint: checkpoint.id })),
+    );
+    const ids = forks.map((f) => f.branch);
+    await Promise.all(ids.map((branch) => run(`echo ${branch} > who`, { branch, checkpoint: false })));
+    for (const branch of ids) {
+      const { text } = await run(
+        'python3 -c "import urllib.request as u; print(u.urlopen(\'http://localhost:8123/who\').read().decode())"',
+        { branch, checkpoint: false },
+      );
+      assert.equal(text.trim(), branch);
+    }
+    assert.equal((await run('cat who', { checkpoint: false })).text, 'base\n');
+    const promoted = await connection.request('branch/promote', { sandbox, branch: ids[1]!, discard: true });
+    assert.equal(promoted.head, ids[1]);
+    assert.equal((await run('cat who', { checkpoint: false })).text, `${ids[1]}\n`);
+    await connection.request('branch/discard', { sandbox, branch: ids[0]! });
+    assert.equal(await code(run('true', { branch: ids[0]!, checkpoint: false })), 'unknownBranch');
+  });
+
+  it('rotates a large upperdir, and the shell goes on', async () => {
+    const { checkpoint } = await run('X=7; for i in $(seq 1500); do echo $i > f$i; done');
+    assert.equal(checkpoint!.filesChanged, 1500);
+    const { text } = await run('echo $X; ls | wc -l; rm f1; echo new > f2');
+    assert.equal(text, '7\n1502\n');
+    await rollback(checkpoint!.id);
+    assert.equal((await run('echo $X; cat f1 f2', { checkpoint: false })).text, '7\n1\n2\n');
+  });
+
+  it('lists what changed between any two moments', async () => {
+    const one = (await run('echo b > b.txt; mkdir d; echo c > d/c')).checkpoint!;
+    const two = (await run('mv b.txt e.txt; chmod 600 a.txt; rm -r d; ln -s a.txt l')).checkpoint!;
+    const { changes } = await connection.request('diff', { sandbox, from: one.id, to: two.id });
+    const told = changes.map((c) => `${c.kind} ${c.path.replace(`${ws}/`, '')}`);
+    assert.deepEqual(told, ['mode a.txt', 'deleted d', 'deleted d/c', 'renamed e.txt', 'added l']);
+    await run('echo more >> a.txt', { checkpoint: false });
+    const live = await connection.request('diff', { sandbox, from: two.id });
+    assert.deepEqual(
+      live.changes.map((c) => `${c.kind} ${c.path}`),
+      [`changed ${ws}/a.txt`],
+    );
+    const before = await connection.request('file/read', { sandbox, at: two.id, path: `${ws}/a.txt` });
+    assert.equal(Buffer.from(before.data, 'base64').toString(), 'one\n');
+  });
+
+  it('leaves a layer as it was, whatever the sandbox writes, and no upperdir behind', async () => {
+    const { checkpoint } = await run('echo kept > kept');
+    const layer = join(helper.state, 'volume/sandboxes', sandbox, 'checkpoints', checkpoint!.id, 'layer', ws, 'kept');
+    await run('echo spoilt > kept; rm -rf /usr/share/doc; echo x > /etc/passwd; chmod 000 a.txt', {
+      checkpoint: false,
+    });
+    assert.equal(readFileSync(layer, 'utf8'), 'kept\n');
+    await rollback(checkpoint!.id, true);
+    assert.equal(
+      (await run('cat kept; test -s /etc/passwd && wc -l < /etc/passwd', { checkpoint: false })).text.split('\n')[0],
+      'kept',
+    );
+    assert.equal(readFileSync(join(ws, 'a.txt'), 'utf8'), 'one\n', 'the workspace itself is not touched');
+    const { sandbox: info } = await connection.request('sandbox/get', { sandbox });
+    await sleep(500);
+    const branches = join(helper.state, 'volume/sandboxes', sandbox, 'branches');
+    assert.ok(readdirSync(branches).length <= 2, `head and standby at most: ${readdirSync(branches)} (${info.head})`);
+  });
+
+  it('fails cleanly where a process holds what cannot be carried, and goes on', async () => {
+    const tracer =
+      'import ctypes,os,time\\npid=os.fork()\\nif pid==0:\\n  ctypes.CDLL(None).ptrace(0,0,0,0)\\n  time.sleep(1000)\\ntime.sleep(1000)';
+    await run(`X=3; printf '${tracer}' > t.py; python3 t.py & sleep 0.5`, { checkpoint: false });
+    const error = await connection.request('checkpoint/create', { sandbox }).then(
+      () => assert.fail('a traced process was captured'),
+      (e: TeleportError) => e,
+    );
+    assert.equal(error.code, 'cannotCapture');
+    assert.match(error.message, /trac/i);
+    assert.equal(
+      (await run('echo $X; kill %1; pkill -9 -f t.py; sleep 0.2', { checkpoint: false })).text.split('\n')[0],
+      '3',
+    );
+    const { checkpoint } = await connection.request('checkpoint/create', { sandbox });
+    assert.equal((await rollback(checkpoint.id)).checkpoint, checkpoint.id);
+  });
+
+  it('lives on when the helper is killed, and is found again', async () => {
+    const { checkpoint } = await run('X=9; sleep 1000 & true');
+    await verified(checkpoint!.id);
+    const { head } = (await connection.request('sandbox/get', { sandbox })).sandbox;
+    await helper.restart();
+    connection = await helper.connect();
+    const found = (await connection.request('sandbox/get', { sandbox })).sandbox;
+    assert.equal(found.head, head);
+    assert.equal((await run('echo $X; jobs -r | wc -l', { checkpoint: false })).text, '9\n1\n');
+    assert.equal((await rollback(checkpoint!.id)).checkpoint, checkpoint!.id);
+    assert.equal((await run('echo $X', { checkpoint: false })).text, '9\n');
+  });
+
+  it('starts from its checkpoints after a reboot', async () => {
+    const { checkpoint } = await run('X=12; echo kept > kept; sleep 1000 & true');
+    await verified(checkpoint!.id);
+    await helper.powerOff();
+    await helper.restart();
+    connection = await helper.connect();
+    const found = (await connection.request('sandbox/get', { sandbox })).sandbox;
+    assert.equal(found.state, 'stopped');
+    assert.equal(await code(run('true')), 'notRunning');
+    await connection.request('sandbox/start', { sandbox });
+    assert.equal((await run('echo $X; cat kept; jobs -r | wc -l', { checkpoint: false })).text, '12\nkept\n1\n');
+  });
+
+  it('refuses what is not there, and paths that lead out', async () => {
+    const cases: [() => Promise<unknown>, string][] = [
+      [() => connection.request('sandbox/get', { sandbox: 'nobody' }), 'unknownSandbox'],
+      [() => connection.request('sandbox/get', { sandbox: '../s1' }), 'unknownSandbox'],
+      [() => rollback('k999'), 'unknownCheckpoint'],
+      [() => rollback('../k1'), 'invalidRequest'],
+      [() => connection.request('file/read', { sandbox, at: 'k0', path: '/../../etc/shadow' }), 'invalidRequest'],
+      [() => connection.request('file/read', { sandbox, at: 'k0', path: `${ws}/nothing` }), 'unknownPath'],
+      [() => connection.request('file/read', { sandbox, at: 'k0', path: ws }), 'notAFile'],
+      [() => connection.request('sandbox/create', { workspace: '/nowhere/at/all' }), 'workspaceMissing'],
+      [() => connection.request('sandbox/create', { workspace: join(ws, 'a.txt') }), 'workspaceNotFolder'],
+      [() => connection.request('sandbox/create', { workspace: '/' }), 'workspaceNotFolder'],
+      [() => connection.request('sandbox/create', { workspace: 'relative' }), 'invalidRequest'],
+      [
+        () => connection.request('session/open', { sandbox, kind: 'process', argv: ['no-such-program'] }),
+        'unknownPath',
+      ],
+      [() => connection.request('checkpoint/delete', { sandbox, checkpoint: 'k0' }), 'checkpointInUse'],
+    ];
+    for (const [work, expected] of cases) assert.equal(await code(work()), expected);
+  });
+
+  it('a link that leads out of the sandbox reads nothing of the host', async () => {
+    writeFileSync('/tmp/teleport-secret', 'secret');
+    const { checkpoint } = await run('ln -s /tmp/teleport-secret out; ln -s / root');
+    assert.equal(
+      await code(connection.request('file/read', { sandbox, at: checkpoint!.id, path: `${ws}/out` })),
+      'unknownPath',
+    );
+    assert.equal(
+      await code(
+        connection.request('file/read', { sandbox, at: checkpoint!.id, path: `${ws}/root/tmp/teleport-secret` }),
+      ),
+      'unknownPath',
+    );
+    rmSync('/tmp/teleport-secret');
+  });
+
+  it('runs processes with their own streams, input, exit code, signal and time limit', async () => {
+    const heard: Record<string, string> = { stdout: '', stderr: '' };
+    const exits = new Map<string, number>();
+    connection.on('session/output', (o) => (heard[o.stream] += Buffer.from(o.data, 'base64')));
+    connection.on('session/exit', (e) => exits.set(e.session, e.exitCode));
+    const open = async (argv: string[], more = {}) =>
+      (await connection.request('session/open', { sandbox, kind: 'process', argv, ...more })).session;
+    const exited = async (id: string): Promise<number> => {
+      for (let i = 0; i < 400 && !exits.has(id); i++) await sleep(10);
+      return exits.get(id) ?? -1;
+    };
+    const cat = await open(['sh', '-c', 'cat; echo err >&2; exit 3']);
+    await connection.request('session/write', {
+      sandbox,
+      session: cat,
+      data: Buffer.from('in\n').toString('base64'),
+      eof: true,
+    });
+    assert.equal(await exited(cat), 3);
+    assert.deepEqual(heard, { stdout: 'in\n', stderr: 'err\n' });
+    const sleeper = await open(['sleep', '1000']);
+    await connection.request('session/signal', { sandbox, session: sleeper, signal: 15 });
+    assert.equal(await exited(sleeper), 143);
+    assert.equal(await exited(await open(['sleep', '1000'], { timeoutMs: 100 })), 137);
+  });
+
+  it('shows a terminal as it was after a rollback', async () => {
+    let shown = '';
+    let restored = '';
+    connection.on('session/output', (o) => (shown += Buffer.from(o.data, 'base64')));
+    connection.on('session/restored', (r) => (restored = Buffer.from(r.scrollback, 'base64').toString()));
+    const argv = ['bash', '--norc', '-i'];
+    const { session } = await connection.request('session/open', {
+      sandbox,
+      kind: 'terminal',
+      argv,
+      env: { PS1: '> ' },
+      cols: 100,
+      rows: 30,
+    });
+    const type = (text: string) =>
+      connection.request('session/write', { sandbox, session, data: Buffer.from(text).toString('base64') });
+    const until = async (what: RegExp): Promise<void> => {
+      for (let i = 0; i < 200; i++) {
+        if (what.test(shown)) return;
+        await sleep(20);
+      }
+      assert.fail(`${what} was not shown: ${JSON.stringify(shown)}`);
+    };
+    await type('V=terminal; stty size\n');
+    await until(/30 100/);
+    await type('echo before-$V\n');
+    await until(/before-terminal/);
+    const { checkpoint } = await connection.request('checkpoint/create', { sandbox });
+    shown = '';
+    await type('V=spoilt; clear; echo after-$V\n');
+    await until(/after-spoilt/);
+    await rollback(checkpoint.id);
+    await sleep(50);
+    assert.match(restored, /before-terminal/);
+    assert.doesNotMatch(restored, /after-spoilt/);
+    shown = '';
+    await type('echo still-$V; stty size\n');
+    await until(/still-terminal[\s\S]*30 100/);
+  });
+
+  it('loses no output and no input around checkpoints', async () => {
+    let out = '';
+    let exit = -1;
+    connection.on('session/output', (o) => (out += Buffer.from(o.data, 'base64')));
+    connection.on('session/exit', (e) => (exit = e.exitCode));
+    const script = 'i=0; while read line; do i=$((i+1)); echo "$i:$line"; done';
+    const { session } = await connection.request('session/open', {
+      sandbox,
+      kind: 'process',
+      argv: ['sh', '-c', script],
+    });
+    const lines = 400;
+    const feeding = (async () => {
+      for (let i = 0; i < lines; i++) {
+        await connection.request('session/write', {
+          sandbox,
+          session,
+          data: Buffer.from(`l${i}\n`).toString('base64'),
+        });
+        await sleep(1);
+      }
+      await connection.request('session/write', { sandbox, session, data: '', eof: true });
+    })();
+    for (let i = 0; i < 5; i++) await connection.request('checkpoint/create', { sandbox });
+    await feeding;
+    for (let i = 0; i < 400 && exit < 0; i++) await sleep(10);
+    assert.equal(exit, 0);
+    assert.equal(out, Array.from({ length: lines }, (_, i) => `${i + 1}:l${i}\n`).join(''));
+  });
+
+  it('carries 100 MB of output and arguments of 100,000 characters', async () => {
+    let size = 0;
+    let exit = -1;
+    const session = { id: '' };
+    connection.on('session/output', (o) => o.session === session.id && (size += Buffer.from(o.data, 'base64').length));
+    connection.on('session/exit', (e) => e.session === session.id && (exit = e.exitCode));
+    session.id = (
+      await connection.request('session/open', {
+        sandbox,
+        kind: 'process',
+        argv: ['head', '-c', '104857600', '/dev/zero'],
+      })
+    ).session;
+    for (let i = 0; i < 3000 && exit < 0; i++) await sleep(10);
+    assert.equal(exit, 0);
+    assert.equal(size, 104857600);
+    const long = 'x'.repeat(100_000);
+    assert.equal((await run(`printf %s ${long} | wc -c`, { checkpoint: false })).text.trim(), '100000');
+  });
+
+  it('two clients rolling back at once both get there, one after the other', async () => {
+    const one = (await run('echo 1 > n')).checkpoint!;
+    const two = (await run('echo 2 > n')).checkpoint!;
+    const other = await helper.connect();
+    const both = await Promise.all([
+      rollback(one.id, true),
+      other.request('checkpoint/rollback', { sandbox, checkpoint: two.id, discard: true }),
+    ]);
+    assert.deepEqual(
+      both.map((m) => m.checkpoint),
+      [one.id, two.id],
+    );
+    assert.equal((await run('cat n', { checkpoint: false })).text, '2\n');
+  });
+
+  it('keeps hard links: a write through one name shows in the other after a rollback', async () => {
+    rmSync(join(ws, 'h1'), { force: true });
+    await connection.request('sandbox/remove', { sandbox });
+    writeFileSync(join(ws, 'h1'), 'old\n');
+    linkSync(join(ws, 'h1'), join(ws, 'h2'));
+    sandbox = (await connection.request('sandbox/create', { workspace: ws })).sandbox.id;
+    const { checkpoint } = await run('echo new > h1');
+    await rollback(checkpoint!.id, true);
+    assert.equal((await run('cat h2; rm h1; cat h2', { checkpoint: false })).text, 'new\nnew\n');
+  });
+
+  it('leaves nothing behind when it is removed', async () => {
+    await run('sleep 1000 & echo x > x');
+    await connection.request('branch/fork', { sandbox, checkpoint: 'k1' });
+    await connection.request('sandbox/remove', { sandbox });
+    assert.deepEqual(
+      helper.liveBranches().filter((c) => c.includes(`/${sandbox}-`)),
+      [],
+    );
+    assert.equal(existsSync(join(helper.state, 'volume/sandboxes', sandbox)), false);
+    mkdirSync(ws, { recursive: true });
+    sandbox = (await connection.request('sandbox/create', { workspace: ws })).sandbox.id;
+  });
+});
