@@ -6,7 +6,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { activate, type Ground, type Live, launch, startTimeOf } from '../engine/branch.ts';
-import { capture, undoRotation } from '../engine/capture.ts';
+import { capture, captureFiles, undoRotation } from '../engine/capture.ts';
 import { Cgroup } from '../engine/cgroup.ts';
 import { countChanges, inSlices } from '../engine/diff.ts';
 import { completeHardLinks } from '../engine/hard-links.ts';
@@ -421,8 +421,9 @@ export class Sandbox {
       await branch.sessions.resume();
     };
     try {
-      if (words.filesOnly) throw new TeleportError('invalidRequest', 'checkpoints of files only are not made yet');
-      const captured = await capture(machine, branch.live, branch.layout, place, words.way ?? 'auto', steps);
+      const captured = words.filesOnly
+        ? await captureFiles(branch.live, branch.layout, place, steps)
+        : await capture(machine, branch.live, branch.layout, place, words.way ?? 'auto', steps);
       manifest.pins = pins.pin(heldFiles(branch.live), this.own(branch));
       rotated = captured.rotated;
       manifest.rotated = rotated;

@@ -3,7 +3,7 @@
  * goes on afterwards, undisturbed. Where the upperdir is large, copying it would stop the payload too long: then its
  * contents become the layer as they are (`rotate`), and the branch is left frozen for a successor to replace it.
  */
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { TeleportError } from '../protocol/errors.ts';
 import { freezeAround, type Live } from './branch.ts';
@@ -11,6 +11,7 @@ import { copyIndexOnly, copyTree } from './copy.ts';
 import { CriuError, dump } from './criu.ts';
 import { worldArguments } from './init.ts';
 import type { BranchLayout, CheckpointLayout } from './layout.ts';
+import { hasRemaps, remapsIn, removeRemaps } from './link-remap.ts';
 import type { Machine } from './machine.ts';
 import { round, type Steps } from './steps.ts';
 import { countEntries, moveChildren, removeTree } from './trees.ts';
@@ -46,13 +47,13 @@ export async function capture(
   mkdirSync(to.image);
   const rotate = way === 'rotate' || (way === 'auto' && countEntries(from.upper, ROTATE_ABOVE) >= ROTATE_ABOVE);
   const index = join(from.work, 'index');
-  let stopped = 0;
-  let copied = false;
-  let failure: unknown;
+  const began = performance.now();
+  let copying: Promise<void> = Promise.resolve();
+  let moved = false;
   try {
     // In the branch's own cgroup CRIU finds no other one to record, and a restore then has none to set up.
     const world = worldArguments({ cgroup: live.cgroup.path, net: live.pid, run: machine.layout.run });
-    await dump(
+    const { stats } = await dump(
       { binary: machine.criu, prefix: [machine.init, 'enter', ...world, '--'] },
       {
         imagesDir: to.image,
@@ -67,40 +68,96 @@ export async function capture(
       {
         // Called once everything stands still. CRIU goes on when this returns, and waits in post-dump: the copy runs beside it.
         'query-ext-files': () => {
-          stopped = performance.now();
-          if (!rotate)
-            setImmediate(() => {
-              try {
-                copyTree(from.upper, to.layer);
-                if (existsSync(index)) copyIndexOnly(index, to.index);
-                copied = true;
-              } catch (error) {
-                failure = error;
-              }
-            });
+          if (!rotate) copying = soon(() => copyFiles(from, to));
+          copying.catch(() => {}); // told in post-dump
         },
         'post-dump': async () => {
-          while (!rotate && !copied && !failure) await new Promise((resolve) => setImmediate(resolve));
-          if (failure) throw failure;
+          await copying;
           if (rotate) freezeAround(machine, live.cgroup);
+          else if (hasRemaps(to.image)) {
+            // Names were made for deleted open files, perhaps after their folder had been copied.
+            rmSync(to.layer, { recursive: true });
+            rmSync(to.index, { recursive: true, force: true });
+            copyFiles(from, to);
+          }
         },
       },
     );
-    const stoppedMs = round(performance.now() - stopped);
     steps.done(rotate ? 'processes dumped' : 'processes dumped, changed files copied');
     if (rotate) {
       await live.cgroup.frozen();
       mkdirSync(to.layer);
       moveChildren(from.upper, to.layer);
+      moved = true;
       if (existsSync(index)) copyIndexOnly(index, to.index);
       steps.done('upperdir became a layer');
-    }
-    const indexed = existsSync(index) && readdirSync(index).length > 0;
-    return { rotated: rotate, stoppedMs: rotate ? round(performance.now() - stopped) : stoppedMs, indexed };
+    } else if (hasRemaps(to.image)) removeRemaps(live.pid, remapsIn(to.layer));
+    const frozen = stats ? (stats.freezingMicros + stats.frozenMicros) / 1000 : performance.now() - began;
+    return {
+      rotated: rotate,
+      stoppedMs: round(rotate ? performance.now() - began : frozen),
+      indexed: isIndexed(index),
+    };
   } catch (cause) {
+    if (moved) moveChildren(to.layer, from.upper);
     if (rotate) live.cgroup.thaw();
     await removeTree(to.dir);
     throw explain(cause);
+  }
+}
+
+/** After the event loop's current turn, in which CRIU gets its answer. */
+function soon(work: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    setImmediate(() => {
+      try {
+        work();
+        resolve();
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
+}
+
+function copyFiles(from: BranchLayout, to: CheckpointLayout): void {
+  copyTree(from.upper, to.layer);
+  const index = join(from.work, 'index');
+  if (existsSync(index)) copyIndexOnly(index, to.index);
+}
+
+function isIndexed(index: string): boolean {
+  return existsSync(index) && readdirSync(index).length > 0;
+}
+
+/**
+ * The files alone, for processes that can't be carried: all stand still while they are copied, so that what belongs together is
+ * together. @throws TeleportError `volumeFull`; the branch goes on in any case
+ */
+export async function captureFiles(
+  live: Live,
+  from: BranchLayout,
+  to: CheckpointLayout,
+  steps: Steps,
+): Promise<Captured> {
+  mkdirSync(to.dir, { recursive: true });
+  mkdirSync(to.image);
+  const begun = performance.now();
+  live.cgroup.freeze();
+  try {
+    await live.cgroup.frozen();
+    copyFiles(from, to);
+    return {
+      rotated: false,
+      stoppedMs: round(performance.now() - begun),
+      indexed: isIndexed(join(from.work, 'index')),
+    };
+  } catch (cause) {
+    await removeTree(to.dir);
+    throw explain(cause);
+  } finally {
+    live.cgroup.thaw();
+    steps.done('files copied');
   }
 }
 

@@ -267,9 +267,11 @@ describe('a sandbox', () => {
   });
 
   it('runs processes with their own streams, input, exit code, signal and time limit', async () => {
-    const heard: Record<string, string> = { stdout: '', stderr: '' };
+    const heard = { stdout: '', stderr: '' };
     const exits = new Map<string, number>();
-    connection.on('session/output', (o) => (heard[o.stream] += Buffer.from(o.data, 'base64')));
+    connection.on('session/output', (o) => {
+      heard[o.stream] += Buffer.from(o.data, 'base64').toString();
+    });
     connection.on('session/exit', (e) => exits.set(e.session, e.exitCode));
     const open = async (argv: string[], more = {}) =>
       (await connection.request('session/open', { sandbox, kind: 'process', argv, ...more })).session;
@@ -295,8 +297,12 @@ describe('a sandbox', () => {
   it('shows a terminal as it was after a rollback', async () => {
     let shown = '';
     let restored = '';
-    connection.on('session/output', (o) => (shown += Buffer.from(o.data, 'base64')));
-    connection.on('session/restored', (r) => (restored = Buffer.from(r.scrollback, 'base64').toString()));
+    connection.on('session/output', (o) => {
+      shown += Buffer.from(o.data, 'base64').toString();
+    });
+    connection.on('session/restored', (r) => {
+      restored = Buffer.from(r.scrollback, 'base64').toString();
+    });
     const argv = ['bash', '--norc', '-i'];
     const { session } = await connection.request('session/open', {
       sandbox,
@@ -335,8 +341,12 @@ describe('a sandbox', () => {
   it('loses no output and no input around checkpoints', async () => {
     let out = '';
     let exit = -1;
-    connection.on('session/output', (o) => (out += Buffer.from(o.data, 'base64')));
-    connection.on('session/exit', (e) => (exit = e.exitCode));
+    connection.on('session/output', (o) => {
+      out += Buffer.from(o.data, 'base64').toString();
+    });
+    connection.on('session/exit', (e) => {
+      exit = e.exitCode;
+    });
     const script = 'i=0; while read line; do i=$((i+1)); echo "$i:$line"; done';
     const { session } = await connection.request('session/open', {
       sandbox,
@@ -366,8 +376,12 @@ describe('a sandbox', () => {
     let size = 0;
     let exit = -1;
     const session = { id: '' };
-    connection.on('session/output', (o) => o.session === session.id && (size += Buffer.from(o.data, 'base64').length));
-    connection.on('session/exit', (e) => e.session === session.id && (exit = e.exitCode));
+    connection.on('session/output', (o) => {
+      if (o.session === session.id) size += Buffer.from(o.data, 'base64').length;
+    });
+    connection.on('session/exit', (e) => {
+      if (e.session === session.id) exit = e.exitCode;
+    });
     session.id = (
       await connection.request('session/open', {
         sandbox,
