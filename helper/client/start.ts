@@ -96,7 +96,7 @@ function installedNode(installed: string, root: boolean): string {
 /** Starts `serve` so that it outlives us; its words go to a log. With --json a failure can be told again by us. */
 function detach(node: string, args: string[], socket: string, log: string, more: string[] = []): Started {
   mkdirSync(dirname(log), { recursive: true });
-  const out = openSync(log, 'w', 0o600);
+  const out = openSync(log, 'a', 0o600);
   const child = spawn(node, [...args, 'serve', '--json', '--socket', socket, ...more], {
     detached: true,
     cwd: '/',

@@ -87,13 +87,13 @@ export function logText(ctx: Context, checkpoints: Checkpoint[], current: string
   const columns = ctx.io.stdout.isTTY ? (ctx.io.stdout.columns ?? 80) : 120;
   return table(
     checkpoints.map((checkpoint, i) => {
-      const { id, parent, label, exitCode, filesChanged, createdAt, state } = checkpoint;
+      const { id, parent, label, exitCode, filesChanged, createdAt, kind, state } = checkpoint;
       const title = shorten(titleOf(checkpoint), Math.max(20, columns - 50));
       const notes = [];
       if (id === current) notes.push('← current');
       if (parent !== null && parent !== checkpoints[i + 1]?.id) notes.push(style.dim(`from ${parent}`));
-      if (state.broken !== undefined) notes.push(style.bad(`broken: ${printable(state.broken)}`));
-      if (state.filesOnly) notes.push(style.dim('files only'));
+      if (state.broken !== undefined) notes.push(style.bad(`broken: ${shorten(printable(state.broken), 60)}`));
+      if (state.filesOnly && kind !== 'root') notes.push(style.dim('files only'));
       return [
         id,
         `${id === current ? '◉' : '○'} ${label === null ? title : style.bold(title)}`,

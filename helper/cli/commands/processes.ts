@@ -1,12 +1,12 @@
 /** The parts that stay running, and the demonstration. Each is loaded only when it is called. */
 import type { Command } from 'commander';
+import { whereabouts } from '../../client/place.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 
 interface DemoOptions {
   baseUrl?: string;
   model?: string;
-  only?: 'counter' | 'sed';
 }
 
 export function registerProcesses(program: Command, ctx: Context): void {
@@ -21,8 +21,8 @@ export function registerProcesses(program: Command, ctx: Context): void {
         .option('--detach', 'in the background; ends once it answers'),
     action: async (ctx, _words, { socket, state, detach }) => {
       if (detach) return void (await ctx.helper());
-      const { serve } = await loadDaemon();
-      await serve({ socket, state });
+      const { serve } = await import('../../daemon/main.ts');
+      await serve({ socket: socket ?? whereabouts(ctx.io.env).socket, state });
     },
   });
   define(program, ctx, {
@@ -47,13 +47,4 @@ export function registerProcesses(program: Command, ctx: Context): void {
       await demo(ctx, options);
     },
   });
-}
-
-type Daemon = { serve(options: { socket?: string; state?: string }): Promise<void> };
-
-async function loadDaemon(): Promise<Daemon> {
-  // Through a cast while the daemon is being written.
-  return (await import('../../daemon/main.ts' as string).catch((error) => {
-    throw error;
-  })) as Daemon;
 }

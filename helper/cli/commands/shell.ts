@@ -16,6 +16,8 @@ interface ShellOptions {
   branch?: string;
 }
 
+const CTRL_D = '\x04';
+const SAY_END_MS = 100;
 /** How long a shell waits for a daemon that was restarted. */
 const REATTACH_MS = 30_000;
 
@@ -53,18 +55,17 @@ class Shell {
 
   async run(): Promise<number> {
     const { stdin, stdout } = this.ctx.io;
-    const tty = stdin.isTTY === true && stdout.isTTY === true;
     await this.#open();
     const stops = this.#listen();
     try {
-      if (tty) {
+      if (this.#tty) {
         stdin.setRawMode?.(true);
         stdout.write(KEEP_TITLE);
       }
       return await this.#ending.promise;
     } finally {
       for (const stop of stops) stop();
-      if (tty) {
+      if (this.#tty) {
         stdin.setRawMode?.(false);
         stdout.write(RESTORE);
       }
@@ -89,7 +90,8 @@ class Shell {
     const where = { sandbox: this.sandbox, branch: this.options.branch, session, ...this.#size() };
     const { attached, scrollback, deliver } = await AttachedSession.attach(helper, where, this.#events());
     this.#session = attached;
-    this.ctx.io.stdout.write(again ? freshScreen(scrollback) : scrollback);
+    if (!again) this.ctx.io.stdout.write(scrollback);
+    else if (this.#tty) this.ctx.io.stdout.write(freshScreen(scrollback));
     deliver();
   }
 
@@ -98,7 +100,10 @@ class Shell {
     return {
       output: (_, data) => stdout.write(data),
       exit: (code) => this.#ending.resolve(code),
-      restored: (moment, scrollback) => stdout.write(restoredScreen(scrollback.toString(), moment.at, moment.ms).text),
+      restored: (moment, scrollback) => {
+        // Through a pipe there is no screen to show anew.
+        if (this.#tty) stdout.write(restoredScreen(scrollback.toString(), moment.at, moment.ms).text);
+      },
       gone: (reason) =>
         this.#ending.reject(
           new TeleportError('unknownSession', `this terminal did not exist at that moment: ${printable(reason)}`),
@@ -129,12 +134,18 @@ class Shell {
 
   #listen(): (() => void)[] {
     const { stdin, stdout } = this.ctx.io;
-    const send = (data: Uint8Array, eof: boolean) => {
-      this.#keys = this.#keys.then(() => this.#session?.write(data, eof)).catch(() => {});
+    const send = (data: Uint8Array) => {
+      this.#keys = this.#keys.then(() => this.#session?.write(data)).catch(() => {});
       return this.#keys;
     };
-    const onData = (data: Buffer | string) => void send(Buffer.from(data), false);
-    const onEnd = () => void send(Buffer.alloc(0), true);
+    const onData = (data: Buffer | string) => void send(Buffer.from(data));
+    // A terminal's input has no end, so Ctrl-D says it: to whoever reads now, and then to whoever reads next.
+    let ending: NodeJS.Timeout | undefined;
+    const onEnd = () => {
+      const say = () => void send(Buffer.from(CTRL_D)).then(() => ending?.refresh());
+      ending = setTimeout(say, SAY_END_MS);
+      say();
+    };
     const resize = () => {
       const { cols, rows } = this.#size();
       if (cols && rows) void this.#session?.resize(cols, rows).catch(() => {});
@@ -153,8 +164,13 @@ class Shell {
       this.ctx.io.onSignal('SIGTERM', leave),
       this.ctx.io.onSignal('SIGINT', interrupt),
       () => stdin.off('data', onData).off('end', onEnd).pause(),
+      () => clearTimeout(ending),
       () => stdout.off('resize', resize),
     ];
+  }
+
+  get #tty(): boolean {
+    return this.ctx.io.stdin.isTTY === true && this.ctx.io.stdout.isTTY === true;
   }
 
   #size(): { cols?: number; rows?: number } {
