@@ -22,7 +22,7 @@ export class Report {
   }
 
   async check(check: string, ok: boolean, detail?: string): Promise<void> {
-    this.#checks.push({ check, ok, detail });
+    this.#checks.push({ check, ok, detail: ok ? undefined : detail });
     const mark = ok ? this.ctx.style.good('✓') : this.ctx.style.bad('✗');
     await this.#say(`  ${mark} ${printable(check)}${detail === undefined || ok ? '' : `: ${printable(detail)}`}\n`);
   }

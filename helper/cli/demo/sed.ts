@@ -1,7 +1,8 @@
+import type { Process } from '../../protocol/model.ts';
 import type { Stage } from '../demo.ts';
 import { duration } from '../text.ts';
 import type { Attempt, Candidates } from './candidates.ts';
-import { findProcess, headOf, runLine, textOf } from './inside.ts';
+import { findProcess, headOf, runLine, textOf, until } from './inside.ts';
 
 const BACKGROUND = 'sleep 86400';
 const UNTOUCHED = 'ignore_me.txt';
@@ -10,7 +11,11 @@ const UNTOUCHED = 'ignore_me.txt';
 export async function sedStory(stage: Stage, candidates: Candidates): Promise<void> {
   const { helper, sandbox, report } = stage;
   await runLine(stage, `${BACKGROUND} &`);
-  const background = await findProcess(stage, BACKGROUND);
+  let background: Process | undefined;
+  await until(async () => {
+    background = await findProcess(stage, BACKGROUND);
+    return background !== undefined;
+  });
   await report.check('a background process lives', background !== undefined);
   const { checkpoint } = await helper.request('checkpoint/create', { sandbox, label: 'before trying' });
   report.took('checkpoint, stopped', checkpoint.stoppedMs);

@@ -116,12 +116,13 @@ const UNITS = { ms: 1, s: 1000, min: 60_000 } as const;
 export function readOutcome(text: string): Outcome {
   const outcome: Outcome = {};
   for (const part of text.split('·').map((one) => one.trim())) {
-    let match: RegExpExecArray | null;
-    if ((match = /^exit (\d{1,3})$/.exec(part))) outcome.exitCode = Number(match[1]);
-    else if ((match = /^(\d+(?:\.\d+)?) ?(ms|s|min)$/.exec(part)))
-      outcome.durationMs = Number(match[1]) * UNITS[match[2] as keyof typeof UNITS];
-    else if ((match = /^(\d+) files?(?: changed)?$/.exec(part))) outcome.filesChanged = Number(match[1]);
-    else if (/^k\d{1,9}$/.test(part)) outcome.checkpoint = part;
+    const exit = /^exit (\d{1,3})$/.exec(part);
+    const time = /^(\d+(?:\.\d+)?) ?(ms|s|min)$/.exec(part);
+    const files = /^(\d+) files?(?: changed)?$/.exec(part);
+    if (exit) outcome.exitCode = Number(exit[1]);
+    if (time) outcome.durationMs = Number(time[1]) * UNITS[time[2] as keyof typeof UNITS];
+    if (files) outcome.filesChanged = Number(files[1]);
+    if (/^k\d{1,9}$/.test(part)) outcome.checkpoint = part;
   }
   return outcome;
 }
@@ -167,7 +168,10 @@ function commented(line: string): string {
 }
 
 function splitComments(command: string): { comments: string | null; rest: string[] } {
-  const lines = command.replace(/^(?:[ \t]*\n)+/, '').trimEnd().split('\n');
+  const lines = command
+    .replace(/^(?:[ \t]*\n)+/, '')
+    .trimEnd()
+    .split('\n');
   let at = 0;
   while (at < lines.length && (COMMENT.test(lines[at]!) || lines[at]!.trim() === '')) at++;
   // Nothing but comments: a command that does nothing, but a step.

@@ -91,7 +91,8 @@ function joined(all: Lines[], lines: string[]): Lines[] {
   const result: Lines[] = [];
   for (const piece of all.sort((a, b) => a.first - b.first || a.last - b.last)) {
     const before = result.at(-1);
-    const tied = before && (piece.first <= before.last || (piece.first === before.last + 1 && goesOn(lines[before.last]!)));
+    const tied =
+      before && (piece.first <= before.last || (piece.first === before.last + 1 && goesOn(lines[before.last]!)));
     if (tied) before.last = Math.max(before.last, piece.last);
     else result.push({ ...piece });
   }
