@@ -20,10 +20,11 @@ const MARK = /\x1b\]633;([A-Z])[^\x07\x1b]*(?:\x07|\x1b\\)/g;
  */
 export function restoredScreen(scrollback: string, at: string, ms: number): { text: string; fullScreen: boolean } {
   const text = quietScrollback(scrollback);
+  const clear = clearFor(scrollback);
   const fullScreen = text.lastIndexOf('\x1b[?1049h') > text.lastIndexOf('\x1b[?1049l');
-  if (fullScreen) return { text: CLEAR + text, fullScreen };
+  if (fullScreen) return { text: clear + text, fullScreen };
   const line = text.lastIndexOf('\n') + 1;
-  return { text: `${CLEAR}${text.slice(0, line)}${backLine(at, ms)}\r\n${text.slice(line)}`, fullScreen };
+  return { text: `${clear}${text.slice(0, line)}${backLine(at, ms)}\r\n${text.slice(line)}`, fullScreen };
 }
 
 function backLine(at: string, ms: number): string {
@@ -32,5 +33,12 @@ function backLine(at: string, ms: number): string {
   return `\x1b[2m— back at ${time}, ${took} ms —\x1b[22m`;
 }
 
-/** Screen and scrollback empty, attributes, modes and the cursor as at the beginning. */
-export const CLEAR = '\x1b[!p\x1b[?1049l\x1b[?25h\x1b[0m\x1b[2J\x1b[3J\x1b[H';
+/**
+ * Empties screen and scrollback, with attributes, modes and the cursor as at the beginning. Where the shell marks its
+ * commands, VS Code is told first that the line being typed, or the command that runs, is over (without an exit code,
+ * since nobody will ever know): it would take the prompt that is shown next for a part of it.
+ */
+export function clearFor(scrollback: string): string {
+  const over = scrollback.includes('\x1b]633;') ? '\x1b]633;C\x07\x1b]633;D\x07' : '';
+  return `${over}\x1b[!p\x1b[?1049l\x1b[?25h\x1b[0m\x1b[2J\x1b[3J\x1b[H`;
+}

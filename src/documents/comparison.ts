@@ -27,6 +27,7 @@ export function pairOf(change: Change): Pair {
   };
 }
 
+/** VS Code adds how many it shows. */
 export function titleOf(what: string, shown: number, all: number): string {
-  return shown < all ? t('{0}: first {1} of {2}', what, shown, files(all)) : t('{0}: {1}', what, files(all));
+  return shown < all ? t('{0}: first {1} of {2}', what, shown, files(all)) : what;
 }

@@ -14,15 +14,22 @@ export const commandEntries: Feature = (app) => {
     window.onDidEndTerminalShellExecution(({ terminal, execution, exitCode }) => {
       const place = placeOf(terminal);
       const line = execution.commandLine.value.trim();
-      if (!place || !line || !workspace.getConfiguration().get<boolean>(SETTINGS.checkpointCommands, true)) return;
+      // Without an exit code nothing is known to have ended: an empty line, or a terminal that went back.
+      if (
+        !place ||
+        !line ||
+        exitCode === undefined ||
+        !workspace.getConfiguration().get<boolean>(SETTINGS.checkpointCommands, true)
+      )
+        return;
       if (store.sandbox(place.sandbox)?.state === 'restoring') return;
       const start = began.get(execution);
       helper
         .ask('checkpoint/create', {
           sandbox: place.sandbox,
           command: line,
+          exitCode,
           ...(place.branch === undefined ? {} : { branch: place.branch as never }),
-          ...(exitCode === undefined ? {} : { exitCode }),
           ...(start === undefined ? {} : { durationMs: Date.now() - start }),
         })
         // Nobody asked for it, so nobody is bothered: the log says why there is no entry.

@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { Disposable, EventEmitter, type Pseudoterminal, type TerminalDimensions } from 'vscode';
-import { CLEAR, quietScrollback, restoredScreen } from '../../helper/protocol/scrollback.ts';
+import { clearFor, quietScrollback, restoredScreen } from '../../helper/protocol/scrollback.ts';
 import type { App } from '../app.ts';
 import { HelperError } from '../connection/errors.ts';
 import { t } from '../l10n.ts';
@@ -92,7 +92,7 @@ export class SessionTerminal implements Pseudoterminal {
     } catch (error) {
       if (error instanceof HelperError && (error.code === 'lost' || error.code === 'noHelper')) return;
       this.line(wordsOf(error));
-      this.end(1);
+      this.end();
     }
   }
 
@@ -127,7 +127,8 @@ export class SessionTerminal implements Pseudoterminal {
 
   private replay(scrollback: string): void {
     this.decoder = new TextDecoder();
-    this.writer.fire(`${CLEAR}${quietScrollback(textOf(scrollback))}`);
+    const text = textOf(scrollback);
+    this.writer.fire(`${clearFor(text)}${quietScrollback(text)}`);
   }
 
   private show(data: Buffer): void {

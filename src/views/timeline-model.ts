@@ -5,6 +5,8 @@ import { ago, bytes, duration, files, nameOf, oneLine, processes } from './words
 
 /** Longer ones would push the facts behind them out of a side bar. The hover has all of it. */
 const LONGEST_LABEL = 44;
+/** A search may grow hundreds of limbs from one moment. */
+const MOST_BARS = 3;
 
 /** One line of the checkpoint timeline, all worked out. */
 export interface Row {
@@ -105,7 +107,7 @@ function row(c: Checkpoint, place: Place): Row {
   else if (depth > 0) spoken.push(t('on another limb'));
   return {
     id: c.id,
-    label: `${'│ '.repeat(depth)}${name}`,
+    label: `${'│ '.repeat(Math.min(depth, MOST_BARS))}${name}`,
     description: `${facts.join(' · ')}${current ? ` ← ${t('current')}` : ''}`,
     icon: iconOf(c, current),
     tone,

@@ -277,6 +277,7 @@ const ANSWERS: Record<string, (p: P) => unknown> = {
   'session/open': (p) => {
     const session = `x${world.screens.size + 1}`;
     world.screens.set(session, '');
+    world.nonce = p.env.__teleport_nonce;
     setTimeout(() => output({ ...p, session }, PROMPT), 20);
     return { session };
   },
@@ -296,7 +297,7 @@ const ANSWERS: Record<string, (p: P) => unknown> = {
       }
       const line = world.typed;
       world.typed = '';
-      const mark = `\x1b]633;E;${line.replace(/;/g, '\\x3b')};fake\x07\x1b]633;C\x07`;
+      const mark = `\x1b]633;E;${line.replace(/;/g, '\\x3b')};${world.nonce}\x07\x1b]633;C\x07`;
       output(
         p,
         `\r\n${line ? mark : ''}${line ? `you said ${line}\r\n` : ''}\x1b]633;D${line ? ';0' : ''}\x07${PROMPT}`,

@@ -9,6 +9,8 @@ export interface World {
   branches: number;
   screens: Map<string, string>;
   typed: string;
+  /** What a terminal's shell was given to mark its commands with. */
+  nonce: string;
   undo: string | null;
 }
 
@@ -172,6 +174,7 @@ export function makeScenario(name: ScenarioName, workspace: string, now: number)
     branches: 10,
     screens: new Map(),
     typed: '',
+    nonce: '',
     undo: null,
   };
   if (name === 'noCriu')

@@ -44,7 +44,7 @@ describe('a comparison', () => {
   });
 
   it('says when it does not show all', () => {
-    assert.equal(titleOf('“x” (k4)', 2, 2), '“x” (k4): 2 files');
+    assert.equal(titleOf('“x” (k4)', 2, 2), '“x” (k4)');
     assert.equal(titleOf('“x” (k4)', 400, 1_240), '“x” (k4): first 400 of 1,240 files');
   });
 });

@@ -1,0 +1,288 @@
+/**
+ * The extension in a real VS Code, with a helper made of answers: what people see and do, and nothing of the engine. The
+ * journeys with the real one are elsewhere.
+ */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { buildSync } from 'esbuild';
+import { SETTINGS } from '../../src/ids.ts';
+import { type Editor, startEditor } from '../vscode/harness.ts';
+import { isSetUp, repository } from '../vscode/paths.ts';
+import { waitFor } from '../vscode/waiting.ts';
+import { makeFakeHelper } from './fake-helper-build.ts';
+import type { ScenarioName } from './scenarios.ts';
+
+const SANDBOXES = 'Sandboxes';
+const TIMELINE = 'Checkpoint timeline';
+
+describe('the extension in a real VS Code, with a scripted helper', function () {
+  this.timeout(120_000);
+  let place: string;
+  let folder: string;
+  let editor: Editor;
+  let helper: ReturnType<typeof makeFakeHelper>;
+
+  const timeline = (until?: Parameters<Editor['treeRows']>[1]) => editor.treeRows(TIMELINE, until);
+  const sandboxes = (until?: Parameters<Editor['treeRows']>[1]) => editor.treeRows(SANDBOXES, until);
+  const labels = async () => (await timeline()).map((row) => row.label);
+  const editorTitle = (text: RegExp) =>
+    editor.page.locator('.part.editor .tab.active').filter({ hasText: text }).first().waitFor({ timeout: 20_000 });
+  const play = async (scenario: ScenarioName) => {
+    helper = makeFakeHelper(place, scenario, folder);
+    await editor.changeSettings({ [SETTINGS.helperPath]: helper.path, [SETTINGS.survivesReload]: false });
+    // The setting is watched; reconnecting before it arrived would meet the one before.
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await editor.command('teleportEnv.reconnect');
+  };
+  const welcome = (text: RegExp) =>
+    editor.page.locator('.part.sidebar .welcome-view-content').filter({ hasText: text, visible: true }).first();
+
+  const row = (text: string | RegExp) =>
+    editor.page
+      .locator('.part.sidebar .monaco-list-row')
+      .filter({ has: editor.page.locator('.label-name').getByText(text, { exact: true }) })
+      .first();
+  /** A hover would lie over the rows below. */
+  const away = async () => {
+    await editor.page.mouse.move(700, 5);
+    await waitFor(async () => (await editor.page.locator('.monaco-hover:visible').count()) === 0);
+  };
+  /** By the beginning of its name: the key that does the same follows it. */
+  const inline = async (text: string | RegExp, action: string) => {
+    await away();
+    await row(text).hover();
+    await row(text).locator(`.action-label[aria-label^="${action}"]`).click();
+    await away();
+  };
+  const menu = async (text: string | RegExp, entry: string) => {
+    await away();
+    await row(text).click({ button: 'right' });
+    const item = editor.page.locator('.monaco-menu .action-label').getByText(entry, { exact: true });
+    await item.waitFor();
+    // A menu ignores clicks for a moment after it opened.
+    await waitFor(async () => {
+      await item.click({ timeout: 1_000 }).catch(() => {});
+      return !(await item.isVisible());
+    });
+  };
+
+  before(async function () {
+    if (!isSetUp()) this.skip();
+    place = mkdtempSync(join(tmpdir(), 'te-journeys-'));
+    folder = join(place, 'api-server');
+    mkdirSync(join(folder, 'src'), { recursive: true });
+    writeFileSync(join(folder, 'config1.json'), '{ "api_version": "v1" }\n');
+    writeFileSync(join(folder, 'ignore_me.txt'), 'mine\n');
+    buildSync({
+      entryPoints: [join(repository, 'src/extension.ts')],
+      outfile: join(repository, 'dist/extension.js'),
+      bundle: true,
+      platform: 'node',
+      format: 'cjs',
+      external: ['vscode'],
+      logLevel: 'error',
+    });
+    editor = await startEditor({
+      workspaceFolder: folder,
+      developmentPath: repository,
+      size: { width: 1360, height: 860 },
+    });
+    await play('sample');
+    await editor.openContainer('Teleport Env');
+  });
+
+  after(async () => {
+    await editor?.close();
+    if (place) rmSync(place, { recursive: true, force: true });
+  });
+
+  it('shows sandboxes and moments', async () => {
+    const tree = await sandboxes((rows) => rows.some((row) => /2 files changed/.test(row.description)));
+    assert.deepEqual(
+      tree.map((row) => row.label),
+      ['api-server', 'Current', 'Live fork b7', 'Processes', 'docs-site'],
+    );
+    assert.equal(tree[1]!.description, 'after “npm test” · 2 files changed');
+    const rows = await timeline((all) => all.length === 9);
+    assert.match(rows[0]!.description, /^\w.* · exit 1 · 2 files ← current$/);
+    assert.match(rows[0]!.ariaLabel, /^npm test, .*, current/);
+    assert.equal(rows[1]!.label, '│ saved before rollback');
+    assert.match(await editor.statusBar(/api-server/), /api-server: npm test/);
+    for (const theme of ['light', 'high-contrast', 'high-contrast-light', 'dark'] as const) {
+      await editor.setTheme(theme);
+      await editor.screenshot(`sidebar-${theme}`);
+    }
+  });
+
+  it('shows what a step changed', async () => {
+    await editor.clickTreeItem("sed -i 's/v1/v2/g' *", TIMELINE);
+    await editorTitle(/“sed -i 's\/v1\/v2\/g' \*” \(k6\) \(3 files\)/);
+    await editor.page.locator('.multiDiffEntry').first().waitFor();
+    await editor.screenshot('changes-of-a-step');
+  });
+
+  it('opens the folded lines of the sandbox', async () => {
+    await editor.clickTreeItem('Current', SANDBOXES);
+    await sandboxes((rows) => rows.some((one) => one.label === 'config1.json'));
+    await editor.clickTreeItem('Processes', SANDBOXES);
+    const tree = await sandboxes((rows) => rows.some((row) => row.label === 'postgres'));
+    assert.equal(tree.find((row) => row.label === 'config1.json')!.description, 'changed');
+    assert.match(tree.find((row) => row.label === 'node')!.description, /^57 · 48 MB$/);
+    await editor.clickTreeItem('config1.json', SANDBOXES);
+    await editorTitle(/config1\.json \(“npm test” \(k8\) ↔ Current\)/);
+    await editor.screenshot('change-of-a-file');
+  });
+
+  it('goes back with one click, and undoes it', async () => {
+    await inline('before the rewrite', 'Roll back');
+    const toast = await editor.notification(/Back at “before the rewrite” in 1\.3 ms\./);
+    assert.deepEqual(toast.buttons, ['Undo', 'Show changes']);
+    await timeline((rows) => rows.some((row) => row.label === 'before the rewrite' && /current/.test(row.description)));
+    await editor.screenshot('rolled-back');
+    await toast.click('Undo');
+    await (await editor.notification(/Rollback undone: at “saved before rollback”/)).close();
+    const rows = await timeline((all) => /current/.test(all[0]!.description));
+    assert.equal(rows[0]!.label, 'saved before rollback');
+  });
+
+  it('forks, makes a fork current, and discards one', async () => {
+    await inline('before the rewrite', 'Fork');
+    await (await editor.notification(/Live fork b\d+ of “before the rewrite” in 24 ms\./)).close();
+    await sandboxes((rows) => rows.filter((row) => row.label.startsWith('Live fork')).length === 2);
+    await inline(/Live fork b7/, 'Discard live fork');
+    await sandboxes((rows) => rows.filter((row) => row.label.startsWith('Live fork')).length === 1);
+    await inline(/Live fork/, 'Make current');
+    await (await editor.notification(/is current now/)).close();
+    await timeline((all) => all.some((row) => row.label === 'before the rewrite' && /current/.test(row.description)));
+  });
+
+  it('renames, and deletes only after asking', async () => {
+    await menu('npm ci', 'Rename…');
+    await editor.answer('dependencies in');
+    await timeline((all) => all.some((row) => row.label === 'dependencies in' && row.icon === 'bookmark'));
+    await menu('dependencies in', 'Delete checkpoint…');
+    const question = await editor.dialog(/Delete checkpoint k2, “dependencies in”\?/);
+    await question.click('Delete');
+    await (await editor.notification(/k2 can’t be deleted: later checkpoints are built on it/)).close();
+  });
+
+  it('compares any two moments', async () => {
+    await menu('dependencies in', 'Select for compare');
+    await timeline((all) => all.some((row) => /selected to compare/.test(row.description)));
+    await menu("│ sed -i 's/v1/v2/g' *", 'Compare with selected');
+    await editorTitle(/“dependencies in” \(k2\) ↔ “sed -i/);
+  });
+
+  it('has a terminal whose commands become entries', async () => {
+    await editor.command('teleportEnv.openTerminal');
+    await editor.terminalText(/me@box:~\/api-server\$/);
+    await editor.typeInTerminal('make it so\n');
+    await editor.terminalText(/you said make it so/);
+    await timeline((rows) => rows[0]!.label === 'make it so' && /current/.test(rows[0]!.description));
+    await editor.screenshot('terminal');
+  });
+
+  it('shows the terminal as it was, with a line about it', async () => {
+    const before = (await labels()).length;
+    await inline('before the rewrite', 'Roll back');
+    await editor.terminalText(/you said make it so\n— back at \d\d:\d\d:\d\d, 1\.3 ms —\nme@box:~\/api-server\$$/);
+    await editor.screenshot('terminal-after-rollback');
+    await (await editor.notification(/Back at/)).close();
+    // What the terminal shows again are no new commands: only the saved state came.
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    assert.equal((await labels()).length, before + 1);
+    await editor.typeInTerminal('go on\n');
+    await timeline((rows) => rows[0]!.label === 'go on');
+  });
+
+  it('shows what another window did', async () => {
+    helper.order({ do: 'add', count: 2, command: 'made elsewhere' });
+    await timeline((rows) => rows[0]!.label === 'made elsewhere' && rows[1]!.label === 'made elsewhere');
+  });
+
+  it('filters', async () => {
+    await editor.command('teleportEnv.filterTimeline');
+    await editor.pick('Only failures');
+    await timeline((rows) => rows.length === 2);
+    await editor.page.getByText('Only failures: 2 shown').waitFor();
+    await editor.command('teleportEnv.clearFilter');
+    await timeline((rows) => rows.length > 9);
+  });
+
+  it('applies what was ticked, conflicts aside', async () => {
+    await editor.command('teleportEnv.apply');
+    const list = editor.page.locator('.quick-input-widget .quick-input-list');
+    await list.getByText('changed in the workspace too').waitFor();
+    await editor.screenshot('apply');
+    await editor.page.keyboard.press('Enter');
+    await (await editor.notification(/^2 files applied\.$/)).close();
+  });
+
+  it('says when the daemon is gone, and is there again by itself', async () => {
+    helper.order({ do: 'lost', message: 'killed' });
+    await timeline((rows) => rows.length > 9);
+    await sandboxes((rows) => rows[0]!.description.startsWith('running'));
+    // And when its own client process ends.
+    helper.order({ do: 'exit' });
+    await sandboxes((rows) => rows.length > 0 && rows[0]!.description.startsWith('running'));
+    assert.match(await editor.statusBar(/api-server/), /api-server/);
+  });
+
+  it('asks before it copies a large folder in', async () => {
+    await play('large');
+    await welcome(/No sandbox yet/).waitFor();
+    await editor.command('teleportEnv.createSandbox');
+    const question = await editor.dialog(/Copy 2\.3 GB in 12 files into the sandbox\?/);
+    await editor.screenshot('copy-in');
+    await question.click('Leave out…');
+    await editor.page.locator('.quick-input-list').getByText('node_modules').waitFor();
+    await editor.page.keyboard.press('Escape');
+  });
+
+  for (const [scenario, words] of [
+    ['noHelper', /installs a helper that runs as root.*Set up/],
+    ['old', /older than the extension.*Update the helper/],
+    ['new', /newer than the extension/],
+    ['noCriu', /CRIU, which saves live processes, is missing.*Install it/],
+    ['empty', /No sandbox yet.*Start sandbox of this folder/],
+  ] as const)
+    it(`has one sentence and a way on: ${scenario}`, async () => {
+      await play(scenario);
+      await welcome(words).waitFor({ timeout: 20_000 });
+      await editor.screenshot(`welcome-${scenario}`);
+    });
+
+  it('lets a sample wreck itself', async () => {
+    await editor.command('teleportEnv.tryIt');
+    await editor.terminalText(/Everything is back\./, 30_000);
+    await timeline((rows) => rows.some((row) => row.label === 'before the accident'));
+    await editor.screenshot('try-it');
+    await (await editor.notification(/That was the sample/)).close();
+  });
+
+  it('says what the machine has and lacks', async () => {
+    await editor.command('teleportEnv.doctor');
+    await editor.page.locator('.quick-input-list').getByText('Dirty tracking').waitFor();
+    await editor.screenshot('doctor');
+    await editor.page.keyboard.press('Escape');
+  });
+
+  it('shows the first of 10,000 entries at once, and older ones when asked', async () => {
+    await play('many');
+    const start = Date.now();
+    await timeline((rows) => rows.some((row) => row.label === 'step 9999'));
+    assert.ok(Date.now() - start < 10_000);
+    const row = editor.page.locator('.part.sidebar .monaco-list-row').filter({ hasText: /^step 9999/ });
+    await row.waitFor();
+    helper.order({ do: 'add', command: 'one more' });
+    await waitFor(async () => (await editor.page.locator('.part.sidebar').getByText('one more').count()) > 0);
+  });
+
+  it('has a walkthrough', async () => {
+    await editor.command('teleportEnv.openWalkthrough');
+    await editor.page.getByText('Undo for the whole machine').first().waitFor();
+    await editor.screenshot('walkthrough');
+  });
+});
