@@ -5,6 +5,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { activate, type Ground, type Live, launch, startTimeOf } from '../engine/branch.ts';
 import { capture, captureFiles, undoRotation } from '../engine/capture.ts';
 import { Cgroup } from '../engine/cgroup.ts';
@@ -20,15 +21,23 @@ import { removeTree } from '../engine/trees.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import type { HeadMoved, NotificationName, NotificationParams } from '../protocol/methods.ts';
 import type { Checkpoint, Sandbox as SandboxInfo } from '../protocol/model.ts';
+import { type Access, wishes } from '../sandbox/policy.ts';
 import { BranchRecord, FORMAT, Manifest, type SandboxRecord } from '../sandbox/records.ts';
 import { builtOn, layersOf, numberOf, reparented } from '../sandbox/tree.ts';
 import { Branch, heldFiles } from './branch.ts';
 import { Mutex } from './mutex.ts';
 import type { Listener } from './sessions.ts';
+import { Standbys } from './standbys.ts';
 import { readRecord, writeRecord } from './store.ts';
 
 /** Numbers are written ahead by that much, so that a crash gives none twice. People type those of checkpoints: no gaps. */
 const STRIDE = { checkpoint: 1, branch: 20, session: 20 };
+
+/** Rollbacks and forks remembered, to tell which checkpoints will be wanted. */
+const ACCESSES = 200;
+const STANDBY_LIMITS = { count: 3, bytes: 2 ** 30 };
+/** By then an answer is on its way, and whoever asked has read it. */
+const AFTER_REPLY_MS = 10;
 
 export interface Surroundings {
   machine: Machine;
@@ -61,6 +70,12 @@ export class Sandbox {
   private problem: string | undefined;
   private removed = false;
   private background = new Set<Promise<void>>();
+  private accesses: Access[] = [];
+  private readonly standbys = new Standbys({
+    make: (checkpoint) => this.make(checkpoint, 'standby', new Steps()),
+    proven: (checkpoint, problem) => this.proven(checkpoint, problem),
+    end: (branch, reason) => this.later(() => branch.end(reason)),
+  });
 
   constructor(record: SandboxRecord, layout: SandboxLayout, around: Surroundings) {
     this.record = record;
@@ -84,7 +99,7 @@ export class Sandbox {
       createdAt,
       head,
       current,
-      branches: [...this.branches.values()].filter((b) => b.record.role !== 'standby').map((b) => b.info()),
+      branches: [...this.branches.values()].map((b) => b.info()),
       checkpoints: this.manifests.size,
       canUndo: this.record.undo.length > 0,
     };
@@ -118,7 +133,7 @@ export class Sandbox {
         hint: `teleport-env start ${this.record.name}`,
       });
     const branch = this.branches.get(wanted);
-    if (branch && branch.record.role !== 'standby') return branch;
+    if (branch) return branch;
     throw new TeleportError('unknownBranch', `${this.record.name} has no branch ${wanted}`);
   }
 
@@ -186,7 +201,7 @@ export class Sandbox {
     writeRecord(this.layout.checkpoint('k0').manifest, root);
     const branch = await this.make('k0', 'head', steps);
     this.save({ head: branch.id, current: 'k0' });
-    this.inBackground(() => this.settle('k0'));
+    this.settleSoon('k0');
     return { head: branch.id, checkpoint: 'k0' };
   }
 
@@ -267,7 +282,7 @@ export class Sandbox {
         const live: Live = { pid: record.pid, startTime: record.startTime, cgroup };
         const branch = new Branch(record, live, layout, () => this.shellStart());
         if (record.role === 'standby') {
-          this.branches.set(id, branch);
+          this.standbys.adopt(branch);
           return;
         }
         cgroup.thaw(); // the helper may have ended in the middle of a capture
@@ -352,7 +367,7 @@ export class Sandbox {
         await branch.sessions.start();
         steps.done('init answers');
         this.enlist(branch);
-      } else this.branches.set(id, branch);
+      }
       return branch;
     } catch (error) {
       await branch.end('it could not be started');
@@ -371,20 +386,20 @@ export class Sandbox {
       throw new TeleportError('restoreFailed', `${checkpoint} can't be gone back to: ${manifest.broken}`, {
         hint: 'choose another checkpoint',
       });
-    for (const standby of this.branches.values()) {
-      if (standby.record.role !== 'standby' || standby.record.base !== checkpoint) continue;
+    this.accesses = [...this.accesses, { checkpoint, at: performance.now() }].slice(-ACCESSES);
+    const standby = await this.standbys.take(checkpoint);
+    if (standby) {
       try {
         standby.live.cgroup.thaw();
         await standby.sessions.start();
         steps.done('standby thawed, init answers');
         standby.record = { ...standby.record, role, activated: true };
         this.enlist(standby);
-        this.inBackground(async () => standby.update({}));
+        this.later(async () => standby.update({}));
         return { branch: standby, path: 'warm' };
       } catch (error) {
         this.around.log(`${this.record.id}/${standby.id}: standby lost: ${(error as Error).message}`);
-        this.branches.delete(standby.id);
-        this.inBackground(() => standby.end('standby lost'));
+        this.later(() => standby.end('standby lost'));
       }
     }
     return { branch: await this.make(checkpoint, role, steps), path: 'cold' };
@@ -504,7 +519,7 @@ export class Sandbox {
           saved: null,
         });
       this.changed();
-      this.inBackground(() => this.settle(manifest.id));
+      this.settleSoon(manifest.id);
       return { checkpoint: toCheckpoint(manifest), steps };
     });
   }
@@ -578,10 +593,11 @@ export class Sandbox {
       this.branches.delete(old.id);
       await this.passOn(old.sessions.listeners, branch, rollbackMs);
       steps.done('terminals attached again');
-      this.inBackground(() => old.end(`${this.record.name} was rolled back`));
+      old.live.cgroup.kill();
+      this.later(() => old.end(`${this.record.name} was rolled back`));
     }
     const moved = { head: branch.id, checkpoint: branch.record.checkpoint, rollbackMs, path, saved, steps: steps.all };
-    this.inBackground(async () => branch.update({}));
+    this.later(async () => branch.update({}));
     this.tell('head/moved', {
       sandbox: this.record.id,
       head: moved.head,
@@ -591,10 +607,8 @@ export class Sandbox {
       saved,
     });
     this.changed();
-    this.inBackground(async () => {
-      if (saved) await this.settle(saved, false);
-      await this.standBy(moved.checkpoint);
-    });
+    if (saved) this.later(() => this.makeDurable(saved));
+    this.refillSoon();
     return moved;
   }
 
@@ -620,6 +634,7 @@ export class Sandbox {
       const { branch, path } = await this.obtain(checkpoint, 'fork', steps);
       const ms = steps.total;
       this.changed();
+      this.refillSoon();
       return { branch: branch.id, path, ms, steps };
     });
   }
@@ -632,7 +647,8 @@ export class Sandbox {
           hint: 'stop the sandbox, or roll back',
         });
       this.branches.delete(branch.id);
-      this.inBackground(() => branch.end('the fork was discarded'));
+      branch.live.cgroup.kill();
+      this.later(() => branch.end('the fork was discarded'));
       this.changed();
     });
   }
@@ -647,6 +663,7 @@ export class Sandbox {
         const { branch } = await this.obtain(this.record.current, 'head', steps);
         this.problem = undefined;
         this.save({ head: branch.id });
+        this.refillSoon();
         const { id: sandbox, current: checkpoint } = this.record;
         this.tell('head/moved', { sandbox, head: branch.id, checkpoint, cause: 'start', ms: steps.total, saved: null });
       } finally {
@@ -675,6 +692,7 @@ export class Sandbox {
   private async endBranches(reason: string): Promise<void> {
     const all = [...this.branches.values()];
     this.branches.clear();
+    await this.standbys.close(reason);
     await Promise.all(all.map((branch) => branch.end(reason)));
   }
 
@@ -700,7 +718,7 @@ export class Sandbox {
     const needed = new Set<string>([this.record.current]);
     for (const branch of this.branches.values()) {
       needed.add(branch.record.base);
-      if (branch.record.role !== 'standby') needed.add(branch.record.checkpoint);
+      needed.add(branch.record.checkpoint);
     }
     return needed;
   }
@@ -708,11 +726,7 @@ export class Sandbox {
   delete(checkpoint: string): Promise<number> {
     return this.work.run(async () => {
       const manifest = this.manifest(checkpoint);
-      for (const standby of [...this.branches.values()])
-        if (standby.record.role === 'standby' && standby.record.base === checkpoint) {
-          this.branches.delete(standby.id);
-          await standby.end('its checkpoint was deleted');
-        }
+      await this.standbys.drop(checkpoint);
       const above = builtOn(this.manifests, checkpoint);
       if (manifest.parent === null || above.length || this.needed().has(checkpoint))
         throw new TeleportError(
@@ -750,10 +764,41 @@ export class Sandbox {
     while (this.background.size) await Promise.all(this.background);
   }
 
-  /** After a capture: on disk, and proven by a restore that then stands by. */
-  private async settle(checkpoint: string, standby = true): Promise<void> {
-    if (standby) await this.standBy(checkpoint);
-    await this.makeDurable(checkpoint);
+  /** When the caller has its answer: cleaning up must not stand in its way. */
+  private later(work: () => Promise<void>): void {
+    this.inBackground(async () => {
+      await sleep(AFTER_REPLY_MS);
+      await work();
+    });
+  }
+
+  /** After a capture: proven by a restore that then stands by, and on disk. */
+  private settleSoon(checkpoint: string): void {
+    this.refillSoon();
+    this.later(() => this.makeDurable(checkpoint));
+  }
+
+  private refillSoon(): void {
+    if (this.removed || !this.record.head) return;
+    this.standbys.open();
+    const usable = new Map([...this.manifests].filter(([, m]) => !m.broken));
+    const memoryOf = (id: string): number => this.manifests.get(id)?.bytes ?? 0;
+    const now = performance.now();
+    const wanted = wishes(usable, this.record.current, this.accesses, [], now, STANDBY_LIMITS, memoryOf);
+    this.standbys.want(
+      wanted.map((w) => w.checkpoint),
+      AFTER_REPLY_MS,
+    );
+  }
+
+  /** A restore of it succeeded, or did not. */
+  private proven(checkpoint: string, problem: string | null): void {
+    const manifest = this.manifests.get(checkpoint);
+    if (!manifest || this.removed || (problem === null && manifest.verified)) return;
+    if (problem === null) manifest.verified = true;
+    else manifest.broken = problem;
+    writeRecord(this.layout.checkpoint(checkpoint).manifest, manifest);
+    this.tell('checkpoint/changed', { sandbox: this.record.id, checkpoint: toCheckpoint(manifest) });
   }
 
   private async makeDurable(checkpoint: string): Promise<void> {
@@ -764,34 +809,6 @@ export class Sandbox {
     manifest.durable = true;
     writeRecord(this.layout.checkpoint(checkpoint).manifest, manifest, { sync: true });
     this.tell('checkpoint/changed', { sandbox: this.record.id, checkpoint: toCheckpoint(manifest) });
-  }
-
-  /** One standby, of the newest moment; older ones go. */
-  private standBy(checkpoint: string): Promise<void> {
-    return this.work.run(async () => {
-      if (this.removed || !this.record.head) return;
-      const manifest = this.manifests.get(checkpoint);
-      if (!manifest || manifest.broken || this.record.current !== checkpoint) return;
-      let there = false;
-      for (const standby of [...this.branches.values()]) {
-        if (standby.record.role !== 'standby') continue;
-        if (standby.record.base === checkpoint) there = true;
-        else {
-          this.branches.delete(standby.id);
-          this.inBackground(() => standby.end('a newer one stands by'));
-        }
-      }
-      if (there) return;
-      try {
-        await this.make(checkpoint, 'standby', new Steps());
-        if (manifest.verified) return;
-        manifest.verified = true;
-      } catch (error) {
-        manifest.broken = (error as Error).message;
-      }
-      writeRecord(this.layout.checkpoint(checkpoint).manifest, manifest);
-      this.tell('checkpoint/changed', { sandbox: this.record.id, checkpoint: toCheckpoint(manifest) });
-    });
   }
 }
 

@@ -1,0 +1,111 @@
+/**
+ * Branches restored ahead of time and left frozen. Made one after the other, when nobody waits for anything else; taken by whoever
+ * goes to their checkpoint. One that is still being made is waited for: that is sooner than beginning another.
+ */
+import type { Branch } from './branch.ts';
+
+export interface Workshop {
+  /** A frozen branch of the checkpoint. Rejects where the checkpoint can't be restored. */
+  make(checkpoint: string): Promise<Branch>;
+  /** The restore failed, or succeeded: what that says of the checkpoint. */
+  proven(checkpoint: string, problem: string | null): void;
+  end(branch: Branch, reason: string): void;
+}
+
+export class Standbys {
+  private readonly shop: Workshop;
+  private readonly ready = new Map<string, Branch>();
+  private readonly making = new Map<string, Promise<Branch | null>>();
+  private wanted: string[] = [];
+  private timer: NodeJS.Timeout | null = null;
+  private closed = false;
+
+  constructor(shop: Workshop) {
+    this.shop = shop;
+  }
+
+  get all(): Branch[] {
+    return [...this.ready.values()];
+  }
+
+  has(checkpoint: string): boolean {
+    return this.ready.has(checkpoint) || this.making.has(checkpoint);
+  }
+
+  /** One that an earlier daemon made. */
+  adopt(branch: Branch): void {
+    const { base } = branch.record;
+    if (this.ready.has(base)) this.shop.end(branch, 'one of it stands by already');
+    else this.ready.set(base, branch);
+  }
+
+  /** Resolves with null where there is none. Who takes it owns it. */
+  async take(checkpoint: string): Promise<Branch | null> {
+    const making = this.making.get(checkpoint);
+    if (making) await making;
+    const branch = this.ready.get(checkpoint) ?? null;
+    this.ready.delete(checkpoint);
+    return branch;
+  }
+
+  /** What should stand by, best first. Begins after `delayMs` in which nothing else was wanted. */
+  want(checkpoints: string[], delayMs: number): void {
+    this.wanted = checkpoints;
+    if (this.timer) clearTimeout(this.timer);
+    if (this.closed) return;
+    this.timer = setTimeout(() => void this.work(), delayMs);
+  }
+
+  private async work(): Promise<void> {
+    this.timer = null;
+    for (const [checkpoint, branch] of [...this.ready])
+      if (!this.wanted.includes(checkpoint)) {
+        this.ready.delete(checkpoint);
+        this.shop.end(branch, 'it is not likely to be wanted any more');
+      }
+    if (this.making.size) return; // goes on by itself when that one is made
+    const next = this.wanted.find((checkpoint) => !this.ready.has(checkpoint));
+    if (!next || this.closed) return;
+    const made = this.build(next);
+    this.making.set(next, made);
+    await made;
+    this.making.delete(next);
+    if (!this.timer) await this.work();
+  }
+
+  private async build(checkpoint: string): Promise<Branch | null> {
+    try {
+      const branch = await this.shop.make(checkpoint);
+      this.shop.proven(checkpoint, null);
+      if (this.closed) this.shop.end(branch, 'the sandbox stopped');
+      else this.ready.set(checkpoint, branch);
+      return branch;
+    } catch (error) {
+      this.wanted = this.wanted.filter((id) => id !== checkpoint);
+      this.shop.proven(checkpoint, (error as Error).message);
+      return null;
+    }
+  }
+
+  /** Ends those of a checkpoint that is to be deleted. */
+  async drop(checkpoint: string): Promise<void> {
+    this.wanted = this.wanted.filter((id) => id !== checkpoint);
+    const branch = await this.take(checkpoint);
+    if (branch) this.shop.end(branch, 'its checkpoint was deleted');
+  }
+
+  /** Ends all, and makes none any more until `want`ed again by a sandbox that started. */
+  async close(reason: string): Promise<void> {
+    this.closed = true;
+    if (this.timer) clearTimeout(this.timer);
+    this.timer = null;
+    this.wanted = [];
+    await Promise.all(this.making.values());
+    for (const branch of this.ready.values()) this.shop.end(branch, reason);
+    this.ready.clear();
+  }
+
+  open(): void {
+    this.closed = false;
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * Which checkpoints deserve a standby: a plain function of what was asked for lately. It knows four habits and needs not be told
+ * which one it sees: undoing step by step (the current moment and the ones before it), depth-first search and MCTS (moments that
+ * were gone back to before), wide fan-out (one moment over and over).
+ */
+import type { CheckpointId } from '../protocol/ids.ts';
+import { lineOf, type Tree } from './tree.ts';
+
+export interface Access {
+  checkpoint: CheckpointId;
+  /** Milliseconds, of any clock that goes on. */
+  at: number;
+}
+
+export interface Wish {
+  checkpoint: CheckpointId;
+  /** Higher is wanted more. */
+  weight: number;
+}
+
+export interface Limits {
+  /** Standbys at once. */
+  count: number;
+  /** Bytes of memory of all together. */
+  bytes: number;
+}
+
+/** What a moment's access weighs after that long is halved. */
+const HALF_LIFE_MS = 30_000;
+/** The current moment, its parent, its grandparent: the first is what a slip wants back. */
+const LINE_WEIGHTS = [1.5, 0.8, 0.3];
+const HINT_WEIGHT = 3;
+
+/**
+ * Wishes in order, best first, cut to the limits.
+ * @param accesses rollbacks and forks, any order
+ * @param hints what callers said they would want next
+ * @param bytesOf resident memory that a standby of a checkpoint takes
+ */
+export function wishes(
+  tree: Tree,
+  current: CheckpointId,
+  accesses: readonly Access[],
+  hints: readonly CheckpointId[],
+  now: number,
+  limits: Limits,
+  bytesOf: (checkpoint: CheckpointId) => number,
+): Wish[] {
+  const weights = new Map<CheckpointId, number>();
+  const add = (checkpoint: CheckpointId, weight: number): void => {
+    if (tree.has(checkpoint)) weights.set(checkpoint, (weights.get(checkpoint) ?? 0) + weight);
+  };
+  const line = lineOf(tree, current).reverse();
+  LINE_WEIGHTS.forEach((weight, i) => {
+    if (line[i]) add(line[i], weight);
+  });
+  for (const { checkpoint, at } of accesses) add(checkpoint, 2 ** (-(now - at) / HALF_LIFE_MS));
+  for (const checkpoint of hints) add(checkpoint, HINT_WEIGHT);
+  const sorted = [...weights]
+    .map(([checkpoint, weight]) => ({ checkpoint, weight }))
+    .sort((a, b) => b.weight - a.weight);
+  const chosen: Wish[] = [];
+  let bytes = 0;
+  for (const wish of sorted) {
+    if (chosen.length === limits.count) break;
+    const size = bytesOf(wish.checkpoint);
+    if (chosen.length && bytes + size > limits.bytes) continue;
+    bytes += size;
+    chosen.push(wish);
+  }
+  return chosen;
+}
