@@ -1,0 +1,147 @@
+/**
+ * Runs all tests, or the files named, and ends with the line `N passed, N failed, N skipped`.
+ *
+ *   npm test [-- [--check] FILE…]
+ *
+ *   --check   run `npm run check` as well, and count it as one
+ *
+ * Each file runs in a process of its own, one after the other (they share a kernel, and the machine is small): one that
+ * crashes or hangs is one failure and takes no other file with it. What a file leaves on the machine is a failure, too.
+ * With CI=true nothing may be skipped but what SKIPPED_IN_CI names.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative, resolve } from 'node:path';
+import { MARK, Watch } from './test/leftovers.ts';
+
+const root = resolve(__dirname, '..');
+const strict = process.env.CI === 'true';
+const words = process.argv.slice(2);
+const FILE_TIMEOUT_MS = 20 * 60_000;
+
+/** Tests that cannot run where CI does, each with its reason. */
+const SKIPPED_IN_CI: Record<string, string> = {
+  'says where it may not write': 'root, which CI is, may write anywhere',
+};
+
+type Outcome = 'passed' | 'failed' | 'skipped';
+const total: Record<Outcome, number> = { passed: 0, failed: 0, skipped: 0 };
+const failures: string[] = [];
+
+function fail(what: string): void {
+  total.failed++;
+  failures.push(what);
+}
+
+function setUp(): void {
+  // The machine's own needs first; the others are test rigs (an editor, a virtual machine).
+  for (const script of ['setup-linux.sh', 'setup-vscode.sh', 'setup-vm.sh']) {
+    const path = join(root, 'scripts', script);
+    if (!existsSync(path)) continue;
+    const { status } = spawnSync(path, [], { stdio: ['ignore', 'inherit', 'inherit'] });
+    if (status === 0) continue;
+    console.error(`test: scripts/${script} failed${strict ? '' : '; what needs it will be skipped'}`);
+    if (strict) fail(`scripts/${script} failed`);
+  }
+}
+
+function check(): void {
+  const { status } = spawnSync(join(root, 'scripts/check.sh'), [], { stdio: ['ignore', 'inherit', 'inherit'] });
+  if (status === 0) total.passed++;
+  else fail('npm run check');
+}
+
+/** Quick ones first, those with a real editor after them, those with a virtual machine last. */
+function weight(file: string): number {
+  if (file.includes('/test/vm/')) return 3;
+  if (/from '\S*\/harness\.ts'/.test(readFileSync(file, 'utf8'))) return 2;
+  return /\/test\/(engine|daemon)\//.test(file) ? 1 : 0;
+}
+
+function findFiles(): string[] {
+  const named = words.filter((word) => word !== '--check').map((name) => resolve(name));
+  const all = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.test.ts'))
+    .map((name) => join(root, 'test', name));
+  return (named.length > 0 ? named : all).sort((a, b) => weight(a) - weight(b) || (a < b ? -1 : 1));
+}
+
+/** How the process ended, where that says more than its results do. */
+function runFile(file: string, results: string, folder: string): Promise<string | undefined> {
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    TMPDIR: folder,
+    [MARK]: folder,
+    TELEPORT_ENV_TEST_RESULTS: results,
+    ...(strict && { TELEPORT_REQUIRE_CRIU: '1' }),
+  };
+  const mocha = join(root, 'node_modules/mocha/bin/mocha.js');
+  const child = spawn(process.execPath, [mocha, '--reporter', join(root, 'scripts/test/reporter.cjs'), file], {
+    cwd: root,
+    env,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  const stop = () => child.kill('SIGKILL');
+  process.once('SIGTERM', stop);
+  return new Promise((done) => {
+    let hung = false;
+    const timer = setTimeout(() => {
+      hung = true;
+      stop();
+    }, FILE_TIMEOUT_MS);
+    child.once('close', (_code, signal) => {
+      clearTimeout(timer);
+      process.off('SIGTERM', stop);
+      if (hung) done(`did not end within ${FILE_TIMEOUT_MS / 60_000} minutes`);
+      else done(signal ? `died of ${signal}` : undefined);
+    });
+  });
+}
+
+function count(name: string, results: string, end: string | undefined): void {
+  const lines: { outcome: Outcome | 'end'; title?: string }[] = readFileSync(results, 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));
+  if (lines.at(-1)?.outcome !== 'end') fail(`${name} ${end ?? 'ended before its tests did'}`);
+  else if (lines.length === 1) fail(`${name} holds no test`);
+  for (const { outcome, title = '' } of lines) {
+    if (outcome === 'end') continue;
+    const mayNot = strict && outcome === 'skipped' && !SKIPPED_IN_CI[title.split(' › ').at(-1)!];
+    if (mayNot) fail(`${name}: ${title} (skipped, which CI does not accept)`);
+    else if (outcome === 'failed') fail(`${name}: ${title}`);
+    else total[outcome]++;
+  }
+}
+
+async function main(): Promise<void> {
+  if (words.includes('--check')) check();
+  setUp();
+  // Short: paths of unix sockets go in here. Open to all: some tests run as another user.
+  const folder = mkdtempSync(join(tmpdir(), 'te-'));
+  chmodSync(folder, 0o755);
+  const watch = new Watch(folder);
+  for (const file of findFiles()) {
+    const name = relative(root, file);
+    const results = join(folder, 'results');
+    writeFileSync(results, '');
+    console.log(`\n# ${name}`);
+    const started = Date.now();
+    const end = await runFile(file, results, folder);
+    count(name, results, end);
+    for (const left of await watch.clear()) fail(`${name} left behind: ${left}`);
+    console.log(`# ${name}: ${((Date.now() - started) / 1000).toFixed(1)} s`);
+  }
+  rmSync(folder, { recursive: true, force: true });
+  if (failures.length > 0) console.log(`\nFailed:\n${failures.map((what) => `  ${what}`).join('\n')}`);
+  if (total.skipped > 0 && process.geteuid?.() !== 0) console.log('\nSome tests need root: sudo npm test runs them.');
+  console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+  process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;
+}
+
+main().catch((error) => {
+  console.error(error);
+  console.log(`\n${total.passed} passed, ${total.failed + 1} failed, ${total.skipped} skipped`);
+  process.exit(1);
+});
