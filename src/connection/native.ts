@@ -36,7 +36,7 @@ export function nativePlace(options: () => NativeOptions): Place {
       if (!existsSync(script)) return null;
       // A Flatpak's editor sees another root than the machine's.
       const before = packaging === 'flatpak' ? ['flatpak-spawn', '--host'] : [];
-      const [command, ...args] = [...before, 'sh', script];
+      const [command, ...args] = [...before, 'bash', script];
       return { command: command!, args, env: {} };
     },
     toHelperPath: (path) => path,

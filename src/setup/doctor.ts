@@ -52,7 +52,9 @@ async function examine(app: App): Promise<void> {
     },
   );
   const items: Item[] = [];
-  const words = machineWords(machineOf(realProbes));
+  // Worth a word only where something is amiss.
+  const fine = Array.isArray(state) && !state.some((need) => need.status === 'missing');
+  const words = fine ? null : machineWords(machineOf(realProbes));
   if (words) items.push({ label: `$(info) ${t('This machine')}`, detail: words });
   if (Array.isArray(state)) items.push(...needItems(state));
   else {

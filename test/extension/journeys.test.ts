@@ -173,6 +173,7 @@ describe('the extension in a real VS Code, with a scripted helper', function () 
     await timeline((all) => all.some((row) => /selected to compare/.test(row.description)));
     await menu("│ sed -i 's/v1/v2/g' *", 'Compare with selected');
     await editorTitle(/“dependencies in” \(k2\) ↔ “sed -i/);
+    await editor.page.locator('.multiDiffEntry').first().waitFor();
   });
 
   it('has a terminal whose commands become entries', async () => {
