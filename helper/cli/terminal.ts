@@ -1,5 +1,5 @@
 /** What our terminal is told around a session. */
-import { CLEAR, quietScrollback } from '../protocol/scrollback.ts';
+import { clearFor, quietScrollback } from '../protocol/scrollback.ts';
 
 /** Whatever a program inside turned on and could not turn off: alternate screen, mouse, bracketed paste, key modes, colours, a hidden cursor. */
 const RESET =
@@ -10,5 +10,6 @@ export const RESTORE = `${RESET}\x1b[23;0t`;
 
 /** A screen that is shown anew, without a remark. */
 export function freshScreen(scrollback: Buffer): string {
-  return CLEAR + quietScrollback(scrollback.toString());
+  const text = scrollback.toString();
+  return clearFor(text) + quietScrollback(text);
 }

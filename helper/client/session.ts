@@ -84,6 +84,8 @@ function whereOf({ sandbox, branch }: { sandbox: string; branch?: string }): Whe
 class Inbox {
   private waiting: (() => void)[] | null = [];
   private id: SessionId | undefined;
+  /** The branch it lives in now: a rollback gives it another, and what the old one still says is not about this one. */
+  private branch: BranchId | undefined;
   private ended = false;
   private readonly stops: (() => void)[] = [];
 
@@ -98,9 +100,12 @@ class Inbox {
     ) => {
       this.stops.push(connection.on(name, (params) => this.take(params, () => act(params))));
     };
-    listen('session/output', (p) => events.output(p.stream, Buffer.from(p.data, 'base64')));
-    listen('session/exit', (p) => this.end(() => events.exit(p.exitCode)));
-    listen('session/restored', (p) => events.restored?.(p, Buffer.from(p.scrollback, 'base64')));
+    listen('session/output', (p) => this.isHere(p) && events.output(p.stream, Buffer.from(p.data, 'base64')));
+    listen('session/exit', (p) => this.isHere(p) && this.end(() => events.exit(p.exitCode)));
+    listen('session/restored', (p) => {
+      this.branch = p.branch;
+      events.restored?.(p, Buffer.from(p.scrollback, 'base64'));
+    });
     listen('session/gone', (p) => this.end(() => events.gone(p.reason)));
   }
 
@@ -115,6 +120,11 @@ class Inbox {
   close(): void {
     this.ended = true;
     for (const stop of this.stops.splice(0)) stop();
+  }
+
+  private isHere({ branch }: { branch: BranchId }): boolean {
+    this.branch ??= branch;
+    return this.branch === branch;
   }
 
   private take(params: { sandbox: string; session: string }, act: () => void): void {

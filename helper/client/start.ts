@@ -5,7 +5,7 @@
  * program in a user's folder never runs as root.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, existsSync, lstatSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, lstatSync, mkdirSync, openSync, readFileSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -80,7 +80,8 @@ function launch(where: Whereabouts): Started {
   const program = join(where.installed, 'teleport-env.js');
   if (!existsSync(program)) throw new TeleportError('noHelper', 'the helper is not set up here', { hint: SETUP_HINT });
   const node = installedNode(where.installed, root);
-  for (const path of [program, ...(root ? [] : [node])]) refuseUntrusted(path);
+  for (const path of [program, ...(root ? [] : [node])])
+    for (const real of [path, realpathSync(path)]) refuseUntrusted(real);
   if (root) return detach(node, [program], where.socket, '/var/log/teleport-env.log');
   const child = spawn('sudo', ['-n', '--', node, program, 'serve', '--detach'], { stdio: 'ignore' });
   return { child, indirect: true };

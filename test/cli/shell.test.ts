@@ -68,6 +68,8 @@ describe('shell', () => {
             at: '2026-11-20T14:03:22Z',
             ms: 1.3,
           });
+          fake.notify('session/output', { ...at, stream: 'stdout', data: base64('of the old one') });
+          fake.notify('session/exit', { ...at, exitCode: 137 });
           fake.notify('session/output', { ...at, branch: 'b9', stream: 'stdout', data: base64('after') });
           fake.notify('session/exit', { ...at, branch: 'b9', exitCode: 0 });
         });

@@ -1,7 +1,7 @@
-import { isUtf8 } from 'node:buffer';
 import { posix } from 'node:path';
 import type { Command } from 'commander';
 import { TeleportError } from '../../protocol/errors.ts';
+import { fitsJson } from '../bytes.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { parsePairs } from '../environment.ts';
@@ -59,8 +59,8 @@ export function registerExec(program: Command, ctx: Context): void {
 }
 
 /** Both as text where both are UTF-8; else both as base64, so that one word says how to read them. */
-export function collected(stdout: Buffer[], stderr: Buffer[]): { stdout: string; stderr: string; encoding?: 'base64' } {
+function collected(stdout: Buffer[], stderr: Buffer[]): { stdout: string; stderr: string; encoding?: 'base64' } {
   const [out, err] = [Buffer.concat(stdout), Buffer.concat(stderr)];
-  if (isUtf8(out) && isUtf8(err)) return { stdout: out.toString('utf8'), stderr: err.toString('utf8') };
+  if (fitsJson(out) && fitsJson(err)) return { stdout: out.toString('utf8'), stderr: err.toString('utf8') };
   return { stdout: out.toString('base64'), stderr: err.toString('base64'), encoding: 'base64' };
 }
