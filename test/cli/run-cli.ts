@@ -69,6 +69,7 @@ function ended(): Readable {
 }
 
 /** The one JSON object that stdout holds. */
+// biome-ignore lint/suspicious/noExplicitAny: each test knows what it asked for
 export function json(ran: Ran): any {
   if (!ran.stdout.endsWith('}\n') || ran.stdout.trim().includes('\n'))
     throw new Error(`not one JSON line: ${ran.stdout}`);
