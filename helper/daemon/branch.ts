@@ -44,10 +44,19 @@ export class Branch {
     return { id, role, checkpoint, createdAt, processes: payloadOf(this.live).length };
   }
 
-  /** Ends it in the background; the promise says when nothing of it is left. */
-  end(reason: string): Promise<void> {
+  get over(): boolean {
+    return this.retired !== null;
+  }
+
+  /** Nobody hears of it any more; a shell line under way fails with the reason. */
+  silence(reason: string): void {
     this.sessions.abandon();
     this.shell.abandon(reason);
+  }
+
+  /** Ends it in the background; the promise says when nothing of it is left. */
+  end(reason: string): Promise<void> {
+    this.silence(reason);
     this.retired ??= retire(this.layout, this.live.cgroup);
     return this.retired;
   }
@@ -69,7 +78,8 @@ function field(status: string, name: string): string {
   return new RegExp(`^${name}:[ \\t]*(.*)$`, 'm').exec(status)?.[1] ?? '';
 }
 
-function innerPid(pid: number): number | null {
+/** A process's pid as it is inside; null where it has ended. */
+export function innerPid(pid: number): number | null {
   try {
     return Number(
       field(readFileSync(`/proc/${pid}/status`, 'utf8'), 'NSpid')

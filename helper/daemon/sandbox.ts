@@ -26,6 +26,7 @@ import { BranchRecord, FORMAT, Manifest, type SandboxRecord } from '../sandbox/r
 import { builtOn, layersOf, numberOf, reparented } from '../sandbox/tree.ts';
 import { Branch, heldFiles } from './branch.ts';
 import { Mutex } from './mutex.ts';
+import { PortWatch } from './ports.ts';
 import type { Listener } from './sessions.ts';
 import { Standbys } from './standbys.ts';
 import { readRecord, writeRecord } from './store.ts';
@@ -43,6 +44,8 @@ export interface Surroundings {
   machine: Machine;
   pins: Pins;
   notify<N extends NotificationName>(owner: number, name: N, params: NotificationParams<N>): void;
+  /** Whether a client is there that would be notified. */
+  heard(owner: number): boolean;
   log(text: string): void;
 }
 
@@ -70,6 +73,10 @@ export class Sandbox {
   private problem: string | undefined;
   private removed = false;
   private background = new Set<Promise<void>>();
+  private readonly ports = new PortWatch(
+    () => this.around.heard(this.record.owner.uid),
+    (branch, ports) => this.tell('ports/changed', { sandbox: this.record.id, branch, ports }),
+  );
   private accesses: Access[] = [];
   private readonly standbys = new Standbys({
     make: (checkpoint) => this.make(checkpoint, 'standby', new Steps()),
@@ -300,6 +307,7 @@ export class Sandbox {
   private enlist(branch: Branch): void {
     this.branches.set(branch.id, branch);
     branch.sessions.onEnd = () => this.died(branch);
+    this.ports.add(branch);
   }
 
   /** PID 1 ended by itself: killed from outside, or out of memory. */
@@ -593,6 +601,8 @@ export class Sandbox {
       this.branches.delete(old.id);
       await this.passOn(old.sessions.listeners, branch, rollbackMs);
       steps.done('terminals attached again');
+      // Whoever listened hears the new head now; the old one's death is nobody's news.
+      old.silence(`${this.record.name} was rolled back`);
       old.live.cgroup.kill();
       this.later(() => old.end(`${this.record.name} was rolled back`));
     }
@@ -698,6 +708,7 @@ export class Sandbox {
 
   async remove(): Promise<void> {
     this.removed = true;
+    this.ports.stop();
     await this.work.run(() => this.endBranches('the sandbox was removed'));
     // Not within `work`: what is under way in the background waits for its turn there, and then sees `removed`.
     await this.idle();

@@ -27,6 +27,7 @@ import { collect } from '../sandbox/tree.ts';
 import type { Client } from './client.ts';
 import { checkWorkspacePath, copyIn } from './copy-in.ts';
 import { nameAndHome } from './owner.ts';
+import { portsOf } from './ports.ts';
 import { Sandbox, type Surroundings } from './sandbox.ts';
 import { readRecord, writeRecord } from './store.ts';
 
@@ -100,6 +101,7 @@ export class Service {
       machine: this.machine,
       pins,
       notify: (owner, name, params) => this.tell(owner, name, params),
+      heard: (owner) => [...this.clients].some((c) => c.owner.uid === owner || c.owner.uid === 0),
       log: this.options.log,
     };
   }
@@ -330,9 +332,11 @@ export class Service {
     'session/open': async (params, client) => {
       const sandbox = this.find(client, params.sandbox);
       const branch = sandbox.branch(params.branch);
-      const { kind, cols = 80, rows = 24, cwd = sandbox.record.workspace, timeoutMs, attach } = params;
+      const { kind, port, rows = 24, cwd = sandbox.record.workspace, timeoutMs, attach } = params;
+      const cols = kind === 'dial' ? port : (params.cols ?? 80);
+      if (cols === undefined) throw new TeleportError('invalidRequest', 'to dial takes a port');
       const id = sandbox.nextSession();
-      const argv = params.argv ?? (kind === 'terminal' ? ['bash', '-i'] : null);
+      const argv = params.argv ?? (kind === 'terminal' ? ['bash', '-i'] : kind === 'dial' ? [] : null);
       if (!argv) throw new TeleportError('invalidRequest', 'a process needs a command');
       const env = sandbox.environment({
         ...(kind === 'terminal' ? { TERM: 'xterm-256color', COLORTERM: 'truecolor' } : {}),
@@ -421,6 +425,10 @@ export class Service {
         file.close();
       }
     },
+    'port/list': async ({ sandbox, branch: id }, client) => {
+      const branch = this.find(client, sandbox).branch(id);
+      return { branch: branch.id, ports: portsOf(branch) };
+    },
     'process/list': async ({ sandbox, branch }, client) => ({
       processes: this.find(client, sandbox).branch(branch).processes(),
     }),
@@ -437,7 +445,7 @@ function toSession(
   branch: string,
   s: { id: string; kind: string; running: boolean; exitCode: number },
 ): Result<'session/attach'>['session'] {
-  const kind = s.id === 'x0' ? 'shell' : s.kind === 'terminal' ? 'terminal' : 'process';
+  const kind = s.id === 'x0' ? 'shell' : s.kind === 'terminal' || s.kind === 'dial' ? s.kind : 'process';
   return { id: s.id, branch, kind, title: kind, running: s.running, exitCode: s.running ? null : s.exitCode };
 }
 

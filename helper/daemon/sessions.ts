@@ -32,6 +32,8 @@ export class Sessions {
   private ended = false;
   /** The branch ended by itself. */
   onEnd: (() => void) | undefined;
+  /** A session began, or was heard of. */
+  onActivity: (() => void) | undefined;
 
   constructor(pid: number) {
     this.pid = pid;
@@ -70,6 +72,7 @@ export class Sessions {
 
   private spread(link: Link, stream: 'stdout' | 'stderr', data: Buffer, from: InitConnection | null): void {
     const slow: Promise<void>[] = [];
+    if (link.kind !== 'dial') this.onActivity?.();
     for (const listener of link.listeners) {
       const wait = listener.output(stream, data);
       if (wait) slow.push(wait);
@@ -101,9 +104,18 @@ export class Sessions {
     try {
       link.connection = await this.connect(link);
       await link.connection.openSession(opening);
+      if (link.kind !== 'dial') this.onActivity?.();
     } catch (error) {
       this.links.delete(link.id);
       link.connection?.destroy();
+      if (error instanceof InitRefusal && opening.kind === 'dial')
+        throw new TeleportError(
+          'nothingListens',
+          `nothing listens on port ${opening.cols} in there: ${error.message}`,
+          {
+            cause: error,
+          },
+        );
       if (error instanceof InitRefusal)
         throw new TeleportError(error.missing ? 'unknownPath' : 'invalidRequest', `cannot start: ${error.message}`, {
           cause: error,
@@ -140,7 +152,11 @@ export class Sessions {
   }
 
   detachListener(listener: Listener): void {
-    for (const link of this.links.values()) link.listeners.delete(listener);
+    for (const link of [...this.links.values()]) {
+      // A connection that nobody is at the other end of any more.
+      const left = link.listeners.delete(listener) && !link.listeners.size;
+      if (left && link.kind === 'dial') void this.close(link.id).catch(() => undefined);
+    }
   }
 
   private link(id: string): Link {

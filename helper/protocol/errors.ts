@@ -9,6 +9,8 @@ export const ERRORS = {
   unknownBranch: 'caller',
   unknownSession: 'caller',
   unknownPath: 'caller',
+  nothingListens: 'caller',
+  portTaken: 'caller',
   ambiguousSandbox: 'caller',
   workspaceMissing: 'caller',
   workspaceUnreadable: 'caller',

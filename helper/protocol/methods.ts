@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { BranchId, CheckpointId, InsidePath, SandboxId, SessionId } from './ids.ts';
-import { Change, Checkpoint, FileStat, Need, Network, Process, Sandbox, Session, StepTime } from './model.ts';
+import { Change, Checkpoint, FileStat, Need, Network, Port, Process, Sandbox, Session, StepTime } from './model.ts';
 
 /** Version N of the helper serves clients of version N and N-1. */
 export const PROTOCOL_VERSION = 1;
@@ -21,6 +21,7 @@ const Millis = z
   .int()
   .min(1)
   .max(2 ** 31 - 1);
+const PortNumber = z.number().int().min(1).max(65_535);
 const Size = z.number().int().min(1).max(10_000);
 /** A token chosen by the client, repeated in `progress` notifications about this request. */
 const progress = z.string().max(100).optional();
@@ -143,7 +144,9 @@ export const METHODS = {
   'session/open': {
     params: z.object({
       ...inBranch,
-      kind: z.enum(['process', 'terminal']),
+      /** `dial`: a connection to `port` inside, its bytes as stdout; cut by every dump and rollback. */
+      kind: z.enum(['process', 'terminal', 'dial']),
+      port: PortNumber.optional(),
       /** Left out: the user's login shell (for a terminal). */
       argv: z.array(z.string()).min(1).optional(),
       cwd: InsidePath.optional(),
@@ -224,6 +227,8 @@ export const METHODS = {
     }),
     result: z.object({ data: Bytes, size: z.number().int(), eof: z.boolean() }),
   },
+  /** Looked up now, by number; `ports/changed` tells of what is found by itself. */
+  'port/list': { params: z.object(inBranch), result: z.object({ branch: BranchId, ports: z.array(Port) }) },
   'process/list': { params: z.object(inBranch), result: z.object({ processes: z.array(Process) }) },
   gc: {
     params: z.object({
@@ -284,6 +289,8 @@ export const NOTIFICATIONS = {
   }),
   /** The head moved to a moment at which this session did not exist yet (or no more). */
   'session/gone': z.object({ sandbox: SandboxId, session: SessionId, reason: z.string() }),
+  /** Something began or ceased to listen in a live branch. A branch starts with none; one that is new since tells its own. */
+  'ports/changed': z.object({ sandbox: SandboxId, branch: BranchId, ports: z.array(Port) }),
   'run/output': z.object({ stream: z.string(), data: Bytes }),
   progress: z.object({
     token: z.string(),

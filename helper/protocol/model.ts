@@ -100,8 +100,17 @@ export const Process = z.object({
 });
 export type Process = z.infer<typeof Process>;
 
-/** `process`: own pipes for stdout and stderr; `terminal`: a PTY; `shell`: the persistent shell that `run` uses. */
-export const SessionKind = z.enum(['process', 'terminal', 'shell']);
+/** A TCP port that something inside listens on, on loopback or on every address. */
+export const Port = z.object({
+  port: z.number().int(),
+  /** Who listens, where that can be told. */
+  pid: z.number().int().optional(),
+  command: z.string().optional(),
+});
+export type Port = z.infer<typeof Port>;
+
+/** `process`: own pipes for stdout and stderr; `terminal`: a PTY; `shell`: the persistent shell that `run` uses; `dial`: a connection to a port. */
+export const SessionKind = z.enum(['process', 'terminal', 'shell', 'dial']);
 export const Session = z.object({
   id: SessionId,
   branch: BranchId,

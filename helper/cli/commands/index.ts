@@ -1,10 +1,12 @@
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { registerApply } from './apply.ts';
+import { registerBench } from './bench.ts';
 import { registerBisect } from './bisect.ts';
 import { registerCheckpoint } from './checkpoint.ts';
 import { registerExec } from './exec.ts';
 import { registerFork } from './fork.ts';
+import { registerForward } from './forward.ts';
 import { registerLook } from './look.ts';
 import { registerProcesses } from './processes.ts';
 import { registerRun } from './run.ts';
@@ -18,6 +20,7 @@ export function registerAll(program: Command, ctx: Context): void {
     ['Work inside:', registerRun],
     ['Work inside:', registerExec],
     ['Work inside:', registerShell],
+    ['Work inside:', registerForward],
     ['Go back and forth:', registerCheckpoint],
     ['Go back and forth:', registerFork],
     ['Go back and forth:', registerBisect],
@@ -26,6 +29,7 @@ export function registerAll(program: Command, ctx: Context): void {
     ['Sandboxes:', registerSandbox],
     ['The helper:', registerUpkeep],
     ['The helper:', registerProcesses],
+    ['The helper:', registerBench],
   ];
   for (const [heading, register] of groups) {
     program.commandsGroup(heading);
