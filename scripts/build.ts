@@ -3,6 +3,7 @@
  *
  *   dist/extension.js      the VS Code extension
  *   dist/teleport-env.js   the command line, which is also the daemon and the client process
+ *   dist/*.wasm            the grammar of bash and what runs it
  *   dist/node_modules/     koffi, reduced to what Linux needs
  *
  *   tsx scripts/build.ts [--out DIR] [--minify] [--no-maps] [--watch]
@@ -28,6 +29,8 @@ const common: BuildOptions = {
   legalComments: 'none',
   logLevel: 'warning',
   define: { TELEPORT_ENV_VERSION: JSON.stringify(version) },
+  // Its other build finds its own place by import.meta, which a CommonJS bundle has not.
+  alias: { 'web-tree-sitter': join(root, 'node_modules/web-tree-sitter/web-tree-sitter.cjs') },
 };
 
 const bundles: BuildOptions[] = [
@@ -58,6 +61,11 @@ function copyKoffi(): void {
   }
 }
 
+function copyGrammar(): void {
+  for (const file of ['web-tree-sitter/web-tree-sitter.wasm', 'tree-sitter-bash/tree-sitter-bash.wasm'])
+    copyIfThere(join(root, 'node_modules', file), join(dist, file.split('/')[1]!));
+}
+
 function copyIfThere(from: string, to: string): void {
   if (!existsSync(from)) return;
   mkdirSync(dirname(to), { recursive: true });
@@ -73,6 +81,7 @@ async function main(): Promise<void> {
   // The sources are CommonJS in the bundle whatever the package says.
   writeFileSync(join(dist, 'package.json'), '{ "type": "commonjs" }\n');
   copyKoffi();
+  copyGrammar();
   await Promise.all(
     bundles.filter((b) => existsSync(join(root, (b.entryPoints as string[])[0]!))).map((b) => build(b)),
   );

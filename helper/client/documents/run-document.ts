@@ -102,7 +102,7 @@ function noteAbove(lines: string[], first: number): string | null {
 
 function uncommented(lines: string[]): string | null {
   const text = lines.map((line) => line.replace(/^\s*#+ ?/, '').trimEnd()).join('\n');
-  return text.trim() === '' ? null : text.replace(/^\n+|\n+$/g, '');
+  return text.trim() || null;
 }
 
 function trimmedRange(lines: string[], first: number, last: number, text: string) {

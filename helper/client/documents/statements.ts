@@ -1,12 +1,14 @@
 /**
- * A shell script's top-level statements. They are cut between lines only, never inside one: that keeps a heredoc with the line
- * that asks for it, and `a; b` together as bash reads them. Every line that is not blank and no comment lands in exactly one
- * statement, whatever the grammar makes of it.
+ * A shell script's top-level statements. They are found as bash finds them: line by line, until what was read makes sense. The
+ * grammar judges that on few lines at a time, because in a long script it runs statements together, or apart, that it tells well
+ * when it sees them alone. Cuts fall between lines only: `a; b` stays together, and a heredoc with the line that asks for it.
+ * Every line that is not blank and no comment lands in exactly one statement, also where the shell would not understand it.
  */
 import type { Node } from 'web-tree-sitter';
 import { childrenOf, type Parse } from './grammar.ts';
+import { bodiesOf, withoutHeredocs } from './heredocs.ts';
 
-/** Lines from `first` to `last`, both counted. */
+/** Lines from `first` to `last`, both counted, from 0. */
 export interface Statement {
   first: number;
   last: number;
@@ -14,91 +16,80 @@ export interface Statement {
   broken: boolean;
 }
 
-type Lines = { first: number; last: number };
-
-/** A statement that does not parse by itself is joined with what follows, up to that many statements on. */
-const PATIENCE = 200;
+/** Characters that may be parsed again and again for one script, before the grammar's first look at the whole decides. */
+const BUDGET = 2_000_000;
 
 /** `text` has `\n` line ends. */
 export function statementsOf(text: string, parse: Parse): Statement[] {
   const lines = text.split('\n');
-  const { found, comments, broken } = parse(text, (root) => ({
-    ...topLevel(root),
-    broken: root.hasError,
-  }));
-  const pieces = joined([...found, ...forgotten(lines, found, comments)], lines);
-  const textOf = ({ first, last }: Lines) => lines.slice(first, last + 1).join('\n');
-  const fails = (piece: Lines) => broken && parse(textOf(piece), (root) => root.hasError);
+  const reader = new Reader(lines, parse);
   const statements: Statement[] = [];
-  for (let at = 0; at < pieces.length; at++) {
-    let piece = pieces[at]!;
-    let bad = fails(piece);
-    if (bad) {
-      const end = completed(pieces, at, fails);
-      if (end > at) {
-        piece = { first: piece.first, last: pieces[end]!.last };
-        bad = false;
-        at = end;
-      }
+  for (let first = 0; first < lines.length; ) {
+    if (/^\s*(#.*)?$/s.test(lines[first]!)) {
+      first++;
+      continue;
     }
-    statements.push({ ...piece, text: textOf(piece), broken: bad });
+    const { last, broken } = reader.statementAt(first);
+    statements.push({ first, last, text: lines.slice(first, last + 1).join('\n'), broken });
+    first = last + 1;
   }
   return statements;
 }
 
-/** The piece up to which the one at `at` has to be read on for it to make sense; `at` itself where none does. */
-function completed(pieces: Lines[], at: number, fails: (piece: Lines) => boolean): number {
-  const { first } = pieces[at]!;
-  const most = Math.min(pieces.length - 1, at + PATIENCE);
-  for (let end = at + 1; end <= most; end++) if (!fails({ first, last: pieces[end]!.last })) return end;
-  return at;
-}
+class Reader {
+  private parsed = 0;
+  private roughly: Map<number, number> | undefined;
 
-function topLevel(root: Node): { found: Lines[]; comments: Set<number> } {
-  const found: Lines[] = [];
-  const comments = new Set<number>();
-  const visit = (node: Node) => {
-    for (const child of childrenOf(node)) {
-      if (child.type === 'comment') {
-        for (let line = child.startPosition.row; line <= child.endPosition.row; line++) comments.add(line);
-      } else if (child.type === 'ERROR' && child.childCount > 0) visit(child);
-      else if (child.type !== '\n') found.push(linesOf(child));
+  constructor(
+    private readonly lines: string[],
+    private readonly parse: Parse,
+  ) {}
+
+  statementAt(first: number): { last: number; broken: boolean } {
+    const { lines } = this;
+    for (let last = first; last < lines.length && this.parsed < BUDGET; last++) {
+      const piece = lines.slice(first, last + 1);
+      const bodies = bodiesOf(piece);
+      if (!bodies.closed) {
+        // A heredoc that is asked for is read on to its end; one that never ends, to the end of all.
+        if (last + 1 < lines.length) continue;
+        return { last, broken: true };
+      }
+      if (bodies.tail !== last - first && goesOn(lines[last]!) && last + 1 < lines.length) continue;
+      if (!this.fails(withoutHeredocs(piece, bodies))) return { last, broken: false };
     }
-  };
-  visit(root);
-  return { found, comments };
-}
-
-function linesOf({ startPosition, endPosition }: Node): Lines {
-  const first = startPosition.row;
-  // Some nodes reach over their line's end.
-  const last = endPosition.column === 0 && endPosition.row > first ? endPosition.row - 1 : endPosition.row;
-  return { first, last };
-}
-
-/** Lines with something on them that the grammar skipped. */
-function forgotten(lines: string[], found: Lines[], comments: Set<number>): Lines[] {
-  const covered = new Set<number>();
-  for (const { first, last } of found) for (let line = first; line <= last; line++) covered.add(line);
-  return lines.flatMap((line, at) => {
-    const comment = comments.has(at) || /^\s*#/.test(line);
-    return covered.has(at) || line.trim() === '' || (comment && /^\s*#/.test(line)) ? [] : [{ first: at, last: at }];
-  });
-}
-
-/** In order, those that share a line or are tied by a backslash at its end made one. */
-function joined(all: Lines[], lines: string[]): Lines[] {
-  const result: Lines[] = [];
-  for (const piece of all.sort((a, b) => a.first - b.first || a.last - b.last)) {
-    const before = result.at(-1);
-    const tied =
-      before && (piece.first <= before.last || (piece.first === before.last + 1 && goesOn(lines[before.last]!)));
-    if (tied) before.last = Math.max(before.last, piece.last);
-    else result.push({ ...piece });
+    return { last: this.rough(first), broken: true };
   }
-  return result;
+
+  private fails(text: string): boolean {
+    this.parsed += text.length;
+    return this.parse(text, (root) => root.hasError);
+  }
+
+  /** Where a statement that makes no sense ends, as the grammar mends it in the whole script. */
+  private rough(first: number): number {
+    this.roughly ??= this.parse(this.lines.join('\n'), piecesOf);
+    return Math.max(first, this.roughly.get(first) ?? first);
+  }
 }
 
 function goesOn(line: string): boolean {
   return /(?:^|[^\\])(?:\\\\)*\\$/.test(line);
+}
+
+/** First line to last, of what stands at the top of a tree or of its errors. */
+function piecesOf(root: Node): Map<number, number> {
+  const pieces = new Map<number, number>();
+  const visit = (node: Node) => {
+    for (const child of childrenOf(node)) {
+      if (child.type === 'ERROR' && child.childCount > 0) visit(child);
+      else {
+        const { startPosition: start, endPosition: end } = child;
+        const last = end.column === 0 && end.row > start.row ? end.row - 1 : end.row;
+        pieces.set(start.row, Math.max(last, pieces.get(start.row) ?? 0));
+      }
+    }
+  };
+  visit(root);
+  return pieces;
 }

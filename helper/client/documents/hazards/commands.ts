@@ -27,6 +27,7 @@ const CARRIERS: Record<string, { valued: string; words?: number; assigns?: boole
   command: { valued: '' },
   builtin: { valued: '' },
   exec: { valued: 'a' },
+  eval: { valued: '' },
   setsid: { valued: '' },
   busybox: { valued: '' },
   toybox: { valued: '' },
