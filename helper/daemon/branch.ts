@@ -1,5 +1,5 @@
 /** A live branch in the daemon: its record, its sessions, its shell. */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import type { Live } from '../engine/branch.ts';
 import { payloadOf, retire } from '../engine/branch.ts';
 import type { BranchLayout } from '../engine/layout.ts';
@@ -106,38 +106,4 @@ function readProcess(pid: number, inside: ReadonlyMap<number, number>): Process 
   } catch {
     return null; // it ended meanwhile
   }
-}
-
-/** Host paths that the branch's processes map or hold open, as they name them. */
-export function heldFiles(live: Live): Set<string> {
-  const held = new Set<string>();
-  const links = (dir: string): void => {
-    let names: string[];
-    try {
-      names = readdirSync(dir);
-    } catch {
-      return; // it ended meanwhile
-    }
-    for (const name of names) {
-      try {
-        const target = readlinkSync(`${dir}/${name}`);
-        if (target.startsWith('/') && !target.endsWith(' (deleted)')) held.add(target);
-      } catch {
-        // closed meanwhile
-      }
-    }
-  };
-  for (const pid of live.cgroup.pids()) {
-    links(`/proc/${pid}/map_files`);
-    links(`/proc/${pid}/fd`);
-    for (const one of ['exe', 'cwd']) {
-      try {
-        const target = readlinkSync(`/proc/${pid}/${one}`);
-        if (target.startsWith('/')) held.add(target);
-      } catch {
-        // it ended meanwhile
-      }
-    }
-  }
-  return held;
 }

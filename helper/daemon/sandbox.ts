@@ -11,9 +11,9 @@ import { capture, captureFiles, undoRotation } from '../engine/capture.ts';
 import { Cgroup } from '../engine/cgroup.ts';
 import { countChanges, inSlices } from '../engine/diff.ts';
 import { completeHardLinks } from '../engine/hard-links.ts';
-import type { SandboxLayout } from '../engine/layout.ts';
+import { filesOf } from '../engine/image-files.ts';
+import type { CheckpointLayout, SandboxLayout } from '../engine/layout.ts';
 import type { Machine } from '../engine/machine.ts';
-import type { Pins } from '../engine/pins.ts';
 import { LayerStack } from '../engine/stack.ts';
 import { Steps } from '../engine/steps.ts';
 import { syncfsAsync } from '../engine/syscalls.ts';
@@ -24,7 +24,8 @@ import type { Checkpoint, Sandbox as SandboxInfo } from '../protocol/model.ts';
 import { type Access, wishes } from '../sandbox/policy.ts';
 import { BranchRecord, FORMAT, Manifest, type SandboxRecord } from '../sandbox/records.ts';
 import { builtOn, layersOf, numberOf, reparented } from '../sandbox/tree.ts';
-import { Branch, heldFiles } from './branch.ts';
+import type { Base } from './bases.ts';
+import { Branch } from './branch.ts';
 import { Mutex } from './mutex.ts';
 import { PortWatch } from './ports.ts';
 import type { Listener } from './sessions.ts';
@@ -42,7 +43,7 @@ const AFTER_REPLY_MS = 10;
 
 export interface Surroundings {
   machine: Machine;
-  pins: Pins;
+  base: Base;
   notify<N extends NotificationName>(owner: number, name: N, params: NotificationParams<N>): void;
   /** Whether a client is there that would be notified. */
   heard(owner: number): boolean;
@@ -153,11 +154,11 @@ export class Sandbox {
 
   private layerPaths(checkpoint: string): string[] {
     const layers = layersOf(this.manifests, this.manifest(checkpoint).id).map((id) => this.layout.checkpoint(id).layer);
-    return [...layers, this.layout.skeleton, ...this.pinPaths(checkpoint), this.record.base];
+    return [...layers, this.layout.skeleton, ...this.pinPaths(checkpoint), this.around.base.root()];
   }
 
   private pinPaths(checkpoint: string): string[] {
-    return this.manifest(checkpoint).pins.map((name) => this.around.pins.layerPath(name));
+    return this.manifest(checkpoint).pins.map((name) => this.around.base.pins.layerPath(name));
   }
 
   private ground(branch: string, checkpoint: string): Ground {
@@ -165,7 +166,7 @@ export class Sandbox {
     return {
       layout: this.layout.branch(branch),
       cgroup: join(this.around.machine.cgroups, `${this.record.id}-${branch}`),
-      lowers: [...layers, 'skeleton', ...this.pinPaths(checkpoint), this.record.base],
+      lowers: [...layers, 'skeleton', ...this.pinPaths(checkpoint), this.around.base.root()],
       from: this.layout.dir,
     };
   }
@@ -238,7 +239,7 @@ export class Sandbox {
       bootId: machine.bootId,
       criu: machine.criuVersion,
       kernel: machine.kernel,
-      pins: this.around.pins.layers,
+      pins: [],
     };
   }
 
@@ -288,9 +289,15 @@ export class Sandbox {
       if (alive && this.manifests.has(record.base) && record.cgroup === cgroup.path) {
         const live: Live = { pid: record.pid, startTime: record.startTime, cgroup };
         const branch = new Branch(record, live, layout, () => this.shellStart());
-        if (record.role === 'standby') {
+        if (record.role === 'standby' && cgroup.isFrozen) {
           this.standbys.adopt(branch);
           return;
+        }
+        // A standby that runs was activated just before the helper ended: it is the head that the record did not see.
+        if (record.role === 'standby') {
+          branch.update({ role: 'head' });
+          this.record.head = id;
+          this.record.current = record.checkpoint;
         }
         cgroup.thaw(); // the helper may have ended in the middle of a capture
         await branch.sessions.start();
@@ -375,7 +382,7 @@ export class Sandbox {
         await branch.sessions.start();
         steps.done('init answers');
         this.enlist(branch);
-      }
+      } else await branch.sessions.connectAhead();
       return branch;
     } catch (error) {
       await branch.end('it could not be started');
@@ -403,6 +410,7 @@ export class Sandbox {
         steps.done('standby thawed, init answers');
         standby.record = { ...standby.record, role, activated: true };
         this.enlist(standby);
+        standby.shell.attachAhead();
         this.later(async () => standby.update({}));
         return { branch: standby, path: 'warm' };
       } catch (error) {
@@ -423,7 +431,7 @@ export class Sandbox {
     steps: Steps,
     leaving = false,
   ): Promise<{ manifest: Manifest; branch: Branch; takeBack: () => Promise<void> }> {
-    const { machine, pins } = this.around;
+    const { machine } = this.around;
     const id = `k${this.number('checkpoint')}`;
     const place = this.layout.checkpoint(id);
     const manifest = this.blank(id, words);
@@ -447,7 +455,7 @@ export class Sandbox {
       const captured = words.filesOnly
         ? await captureFiles(branch.live, branch.layout, place, steps)
         : await capture(machine, branch.live, branch.layout, place, words.way ?? 'auto', steps);
-      manifest.pins = pins.pin(heldFiles(branch.live), this.own(branch));
+      manifest.pins = await this.pin(branch, place);
       rotated = captured.rotated;
       manifest.rotated = rotated;
       manifest.stoppedMs = captured.stoppedMs;
@@ -490,10 +498,19 @@ export class Sandbox {
     return { manifest, branch: successor, takeBack };
   }
 
-  /** Layers over the base, for telling what comes from it. */
-  private own(branch: Branch): LayerStack {
-    const all = this.layerPaths(branch.record.base);
-    return new LayerStack([branch.layout.upper, ...all.slice(0, all.indexOf(this.layout.skeleton) + 1)]);
+  /** Keeps what the image needs of the base. @returns generations of pins, newest first */
+  private async pin(branch: Branch, place: CheckpointLayout): Promise<string[]> {
+    const { base } = branch.record;
+    const layers = this.manifest(base).pins;
+    if (!existsSync(join(place.image, 'files.img'))) return layers; // of files only
+    const own = layersOf(this.manifests, base).map((id) => this.layout.checkpoint(id).layer);
+    return await this.around.base.pins.pin({
+      files: filesOf(place.image),
+      own: new LayerStack([place.layer, ...own, this.layout.skeleton]),
+      layers,
+      live: `/proc/${branch.live.pid}/root`,
+      upper: branch.layout.upper,
+    });
   }
 
   /** After a rotation: a branch of the new checkpoint takes the place of the one whose upperdir it took. */
@@ -587,38 +604,40 @@ export class Sandbox {
       this.changed();
       throw error;
     }
-    const rollbackMs = steps.total;
     const { branch, path } = next;
+    const rollbackMs = steps.total;
+    const undo = this.record.undo.filter((id) => cause !== 'undo' || id !== this.record.undo.at(-1));
+    const { checkpoint } = branch.record;
     branch.record = { ...branch.record, role: 'head' };
     this.problem = undefined;
-    const undo = this.record.undo.filter((id) => cause !== 'undo' || id !== this.record.undo.at(-1));
-    this.save({
+    this.record = {
+      ...this.record,
       head: branch.id,
-      current: branch.record.checkpoint,
+      current: checkpoint,
       undo: saved ? [...undo, saved].slice(-100) : undo,
-    });
+    };
     if (old) {
       this.branches.delete(old.id);
-      await this.passOn(old.sessions.listeners, branch, rollbackMs);
-      steps.done('terminals attached again');
+      const { listeners } = old.sessions;
+      if (listeners.size) {
+        await this.passOn(listeners, branch, rollbackMs);
+        steps.done('terminals attached again');
+      }
       // Whoever listened hears the new head now; the old one's death is nobody's news.
       old.silence(`${this.record.name} was rolled back`);
-      old.live.cgroup.kill();
-      this.later(() => old.end(`${this.record.name} was rolled back`));
     }
-    const moved = { head: branch.id, checkpoint: branch.record.checkpoint, rollbackMs, path, saved, steps: steps.all };
-    this.later(async () => branch.update({}));
-    this.tell('head/moved', {
-      sandbox: this.record.id,
-      head: moved.head,
-      checkpoint: moved.checkpoint,
-      cause,
-      ms: rollbackMs,
-      saved,
+    const moved = { head: branch.id, checkpoint, rollbackMs, path, saved, steps: steps.all };
+    // Nothing that the caller waits for: after the answer has been sent.
+    setImmediate(() => {
+      old?.live.cgroup.kill();
+      this.save({});
+      this.tell('head/moved', { sandbox: this.record.id, head: branch.id, checkpoint, cause, ms: rollbackMs, saved });
+      this.changed();
+      this.refillSoon();
+      this.later(async () => branch.update({}));
+      if (old) this.later(() => old.end('it was rolled back'));
+      if (saved) this.later(() => this.makeDurable(saved));
     });
-    this.changed();
-    if (saved) this.later(() => this.makeDurable(saved));
-    this.refillSoon();
     return moved;
   }
 

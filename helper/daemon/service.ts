@@ -8,7 +8,6 @@ import { join } from 'node:path';
 import type { CancellationToken } from 'vscode-jsonrpc';
 import { diffAsync } from '../engine/diff.ts';
 import type { Machine } from '../engine/machine.ts';
-import { Pins } from '../engine/pins.ts';
 import { makeSkeleton, toolFolders } from '../engine/skeleton.ts';
 import { Steps } from '../engine/steps.ts';
 import { removeTree } from '../engine/trees.ts';
@@ -24,6 +23,7 @@ import {
 import type { Need } from '../protocol/model.ts';
 import { FORMAT, SandboxRecord } from '../sandbox/records.ts';
 import { collect } from '../sandbox/tree.ts';
+import { Bases } from './bases.ts';
 import type { Client } from './client.ts';
 import { checkWorkspacePath, copyIn } from './copy-in.ts';
 import { nameAndHome } from './owner.ts';
@@ -62,48 +62,54 @@ export class Service {
   private readonly machine: Machine;
   private readonly sandboxes = new Map<string, Sandbox>();
   private readonly clients = new Set<Client>();
-  private readonly pins = new Map<string, Pins>();
+  private readonly bases: Bases;
   private next = 1;
+  /** A sandbox on disk could not be read. */
+  private incomplete = false;
   private needs: Promise<Need[]> | null = null;
 
   constructor(options: ServiceOptions) {
     this.options = options;
     this.machine = options.machine;
+    this.bases = new Bases(this.machine.layout);
   }
 
   /** Finds what an earlier daemon left: sandboxes, checkpoints, branches still alive. */
   async load(): Promise<void> {
     const { layout } = this.machine;
     for (const dir of [layout.sandboxes, layout.trash, layout.pins]) mkdirSync(dir, { recursive: true, mode: 0o700 });
+    await this.bases.clean();
     for (const id of readdirSync(layout.trash)) await removeTree(join(layout.trash, id));
     for (const id of readdirSync(layout.sandboxes)) {
       const place = layout.sandbox(id);
       this.next = Math.max(this.next, Number(id.slice(1)) + 1 || 1);
       try {
         const record = readRecord(SandboxRecord, place.file);
-        const sandbox = new Sandbox(record, place, this.around(record.base));
+        const sandbox = new Sandbox(record, place, this.around(record));
         await sandbox.load();
         this.sandboxes.set(id, sandbox);
       } catch (error) {
+        this.incomplete = true;
         this.options.log(`${id}: left out: ${(error as Error).message}`);
       }
     }
+    await this.sweepBases();
   }
 
-  private around(base: string): Surroundings {
-    let pins = this.pins.get(base);
-    if (!pins) {
-      const name = base === '/' ? 'host' : Buffer.from(base).toString('base64url');
-      pins = new Pins(join(this.machine.layout.pins, name), base);
-      this.pins.set(base, pins);
-    }
+  private around({ base, owner }: Pick<SandboxRecord, 'base' | 'owner'>): Surroundings {
     return {
       machine: this.machine,
-      pins,
+      base: this.bases.get(base, owner),
       notify: (owner, name, params) => this.tell(owner, name, params),
       heard: (owner) => [...this.clients].some((c) => c.owner.uid === owner || c.owner.uid === 0),
       log: this.options.log,
     };
+  }
+
+  /** What no sandbox stands on any more goes. Not while one is left out, which may stand on anything. */
+  private async sweepBases(): Promise<void> {
+    if (this.incomplete) return;
+    await this.bases.sweep([...this.sandboxes.values()].map(({ record }) => record));
   }
 
   private tell<N extends NotificationName>(owner: number, name: N, params: NotificationParams<N>): void {
@@ -157,14 +163,21 @@ export class Service {
       params.name ?? (workspace.split('/').at(-1) || 'sandbox'),
       params.name !== undefined,
     );
-    if (params.base) throw new TeleportError('invalidRequest', 'another base than the host is not offered yet');
     if (params.network !== 'none')
       throw new TeleportError('invalidRequest', 'no other network than none is offered yet');
     const { owner } = client;
     const id = `s${this.next++}`;
     const place = this.machine.layout.sandbox(id);
-    const base = '/';
     const path = params.env.PATH;
+    const abort = new AbortController();
+    token.onCancellationRequested(() => abort.abort());
+    const progress = (message: string, done?: number, total?: number): void => {
+      if (params.progress) void client.notify('progress', { token: params.progress, message, done, total });
+    };
+    const chosen = params.base
+      ? await this.bases.choose(owner, params.base, { progress, signal: abort.signal })
+      : { base: '/', done() {} };
+    const { base } = chosen;
     const record: SandboxRecord = {
       format: FORMAT,
       id,
@@ -181,13 +194,10 @@ export class Service {
       next: { checkpoint: 1, branch: 1, session: 1 },
       undo: [],
     };
-    const abort = new AbortController();
-    token.onCancellationRequested(() => abort.abort());
-    const progress = (message: string, done?: number, total?: number): void => {
-      if (params.progress) void client.notify('progress', { token: params.progress, message, done, total });
-    };
-    const sandbox = new Sandbox(record, place, this.around(base));
     try {
+      const around = this.around(record);
+      const root = around.base.root();
+      const sandbox = new Sandbox(record, place, around);
       for (const dir of [
         place.dir,
         place.checkpoints,
@@ -197,7 +207,7 @@ export class Service {
       ])
         mkdirSync(dir, { mode: dir === place.dir ? 0o700 : 0o755 });
       makeSkeleton(place.skeleton, {
-        base,
+        base: root,
         init: this.machine.init,
         hostname: record.hostname,
         home: owner.home,
@@ -207,7 +217,7 @@ export class Service {
         masked: [this.machine.layout.state],
       });
       await copyIn(owner, workspace, place.checkpoint('k0').layer, {
-        base,
+        base: root,
         exclude: params.exclude,
         progress,
         signal: abort.signal,
@@ -222,6 +232,8 @@ export class Service {
       await removeTree(place.dir);
       if (abort.signal.aborted) throw new TeleportError('cancelled', 'cancelled: no sandbox was made');
       throw error;
+    } finally {
+      chosen.done();
     }
   }
 
@@ -292,6 +304,7 @@ export class Service {
       const found = this.find(client, sandbox);
       await found.remove();
       this.sandboxes.delete(found.record.id);
+      if (found.record.base !== '/') await this.sweepBases();
       return {};
     },
     'checkpoint/create': async ({ sandbox, branch, command, ...words }, client) => {

@@ -12,6 +12,8 @@ export interface Listener {
   /** A promise: not so fast, go on when it resolves. */
   output(stream: 'stdout' | 'stderr', data: Buffer): void | Promise<void>;
   exit(code: number): void;
+  /** The daemon's own: it belongs to this branch, and does not go over to the one that replaces it. */
+  readonly stays?: boolean;
 }
 
 interface Link {
@@ -30,6 +32,7 @@ export class Sessions {
   private gate: Promise<void> = Promise.resolve();
   private open_: (() => void) | null = null;
   private ended = false;
+  private pong: Promise<void> = Promise.resolve();
   /** The branch ended by itself. */
   onEnd: (() => void) | undefined;
   /** A session began, or was heard of. */
@@ -41,8 +44,16 @@ export class Sessions {
 
   /** Resolves when PID 1 answers. */
   async start(): Promise<void> {
+    await this.connectAhead();
+    await this.pong;
+  }
+
+  /** Of a branch that still stands still: its PID 1 finds the question when it wakes. */
+  async connectAhead(): Promise<void> {
+    if (this.watch) return;
     this.watch = await InitConnection.open(this.pid, { closed: () => this.watchClosed() });
-    await this.watch.ping();
+    this.pong = this.watch.ping();
+    this.pong.catch(() => {}); // told by `start`
   }
 
   private watchClosed(): void {
@@ -211,9 +222,14 @@ export class Sessions {
     }
   }
 
-  /** Who listens to what, for the branch that takes this one's place. */
+  /** Clients that listen, by session, for the branch that takes this one's place. */
   get listeners(): Map<string, Set<Listener>> {
-    return new Map([...this.links].map(([id, link]) => [id, link.listeners]));
+    const found = new Map<string, Set<Listener>>();
+    for (const [id, link] of this.links) {
+      const clients = [...link.listeners].filter((listener) => !listener.stays);
+      if (clients.length) found.set(id, new Set(clients));
+    }
+    return found;
   }
 
   /** Lets go of every connection; all output so far has been heard when this resolves. Connections to ports are cut. */

@@ -58,6 +58,7 @@ export class Shell {
   }
 
   private readonly listener: Listener = {
+    stays: true,
     output: (stream, data) => (stream === 'stdout' ? this.heard(data) : this.reported(data)),
     exit: (code) => {
       this.attached = false;
@@ -89,6 +90,18 @@ export class Shell {
       // A shell restored in the middle of a line answers that line's number, which nobody waits for any more.
       if (number === this.current?.number) this.current?.done(Number(code));
     }
+  }
+
+  /** Of a branch that just woke: its shell, if it has one, is likely to be wanted at once. */
+  attachAhead(): void {
+    void this.queue.run(async () => {
+      try {
+        await this.sessions.attach(SHELL_SESSION, this.listener);
+        this.attached = true;
+      } catch {
+        // it has none yet; `ready` starts one
+      }
+    });
   }
 
   private async ready(): Promise<void> {

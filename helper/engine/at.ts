@@ -7,7 +7,7 @@ import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import { cBytes, check, lastErrno, libc, showBytes, systemError } from './libc.ts';
 
-const { ENOENT, ENOTDIR, ELOOP } = os.errno;
+const { ENOENT, ENOTDIR, ELOOP, EPERM } = os.errno;
 const O_CLOEXEC = 0o2000000;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
@@ -27,6 +27,8 @@ export class Stat {
   readonly size: number;
   /** Of 512 bytes. */
   readonly blocks: number;
+  readonly ctimeSec: number;
+  readonly ctimeNsec: number;
   readonly mtimeSec: number;
   readonly mtimeNsec: number;
   readonly rdevMajor: number;
@@ -43,6 +45,8 @@ export class Stat {
     this.ino = view.getBigUint64(32, true);
     this.size = number64(view, 40);
     this.blocks = number64(view, 48);
+    this.ctimeSec = view.getUint32(96, true) + view.getInt32(100, true) * 2 ** 32;
+    this.ctimeNsec = view.getUint32(104, true);
     this.mtimeSec = view.getUint32(112, true) + view.getInt32(116, true) * 2 ** 32;
     this.mtimeNsec = view.getUint32(120, true);
     this.rdevMajor = view.getUint32(128, true);
@@ -141,6 +145,8 @@ export function openBeneath(root: number, path: string, flags: number): number |
   if (fd >= 0) return fd;
   const errno = lastErrno();
   if (errno === ENOENT || errno === ENOTDIR || errno === ELOOP) return null;
+  // Only a file's owner (and root) may ask for its atime to stay: see `asUser`.
+  if (errno === EPERM && flags & constants.O_NOATIME) return openBeneath(root, path, flags & ~constants.O_NOATIME);
   throw systemError(errno, 'openat2', showBytes(path));
 }
 

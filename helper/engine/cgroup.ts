@@ -59,6 +59,11 @@ export class Cgroup {
     }
   }
 
+  /** As asked for; `frozen()` waits until it is so. */
+  get isFrozen(): boolean {
+    return readFileSync(join(this.path, 'cgroup.freeze'), 'utf8').trim() === '1';
+  }
+
   /** SIGKILL to all, forks in flight included. */
   kill(): void {
     if (existsSync(this.path)) this.write('cgroup.kill', '1');

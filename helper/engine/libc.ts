@@ -22,6 +22,7 @@ const SIGNATURES = {
   mkdirat: ['int', ['int', 'void *', 'uint']],
   symlinkat: ['int', ['void *', 'int', 'void *']],
   readlinkat: ['long', ['int', 'void *', 'void *', 'size_t']],
+  unlinkat: ['int', ['int', 'void *', 'int']],
   renameat2: ['int', ['int', 'void *', 'int', 'void *', 'uint']],
   linkat: ['int', ['int', 'void *', 'int', 'void *', 'int']],
   fchownat: ['int', ['int', 'void *', 'uint', 'uint', 'int']],
@@ -46,6 +47,10 @@ const SIGNATURES = {
   mount: ['int', ['void *', 'void *', 'void *', 'ulong', 'void *']],
   umount2: ['int', ['void *', 'int']],
   getsockopt: ['int', ['int', 'int', 'int', 'void *', 'void *']],
+  socket: ['int', ['int', 'int', 'int']],
+  send: ['long', ['int', 'void *', 'size_t', 'int']],
+  recv: ['long', ['int', 'void *', 'size_t', 'int']],
+  setns: ['int', ['int', 'int']],
 } as const satisfies Record<string, readonly [string, readonly string[]]>;
 
 type Libc = Record<keyof typeof SIGNATURES, CFunction>;
