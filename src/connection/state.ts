@@ -62,7 +62,9 @@ export function next(state: ConnectionState, event: ConnectionEvent): Connection
     case 'ready':
       return { kind: 'ready', handshake: event.handshake };
     case 'failed': {
-      if (!PASSING.has(event.problem.reason)) return { kind: 'blocked', problem: event.problem };
+      // A helper that was there a moment ago and is not is probably being started again.
+      const again = state.kind === 'connecting' && state.attempt > 1 && event.problem.reason === 'noHelper';
+      if (!again && !PASSING.has(event.problem.reason)) return { kind: 'blocked', problem: event.problem };
       const attempt = state.kind === 'connecting' || state.kind === 'waiting' ? state.attempt : 1;
       return { kind: 'waiting', attempt, delayMs: backoffMs(attempt), problem: event.problem };
     }

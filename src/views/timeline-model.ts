@@ -97,7 +97,8 @@ function row(c: Checkpoint, place: Place): Row {
   if (c.exitCode) facts.push(t('exit {0}', c.exitCode));
   if (c.state.broken !== undefined) facts.push(t('can’t be restored'));
   if (c.filesChanged > 0) facts.push(files(c.filesChanged));
-  if (c.state.filesOnly) facts.push(t('files only'));
+  // There is nothing but files at the beginning.
+  if (c.state.filesOnly && c.kind !== 'root') facts.push(t('files only'));
   for (const fork of forks) facts.push(t('live fork {0}', fork));
   if (comparing) facts.push(t('selected to compare'));
   const tone = toneOf(c, place);

@@ -6,13 +6,14 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buildSync } from 'esbuild';
 import { SETTINGS } from '../../src/ids.ts';
 import { type Editor, startEditor } from '../vscode/harness.ts';
-import { isSetUp, repository } from '../vscode/paths.ts';
+import { isSetUp } from '../vscode/paths.ts';
 import { waitFor } from '../vscode/waiting.ts';
 import { makeFakeHelper } from './fake-helper-build.ts';
 import type { ScenarioName } from './scenarios.ts';
+import { sideBar } from './side-bar.ts';
+import { stageExtension } from './stage.ts';
 
 const SANDBOXES = 'Sandboxes';
 const TIMELINE = 'Checkpoint timeline';
@@ -39,34 +40,7 @@ describe('the extension in a real VS Code, with a scripted helper', function () 
   const welcome = (text: RegExp) =>
     editor.page.locator('.part.sidebar .welcome-view-content').filter({ hasText: text, visible: true }).first();
 
-  const row = (text: string | RegExp) =>
-    editor.page
-      .locator('.part.sidebar .monaco-list-row')
-      .filter({ has: editor.page.locator('.label-name').getByText(text, { exact: true }) })
-      .first();
-  /** A hover would lie over the rows below. */
-  const away = async () => {
-    await editor.page.mouse.move(700, 5);
-    await waitFor(async () => (await editor.page.locator('.monaco-hover:visible').count()) === 0);
-  };
-  /** By the beginning of its name: the key that does the same follows it. */
-  const inline = async (text: string | RegExp, action: string) => {
-    await away();
-    await row(text).hover();
-    await row(text).locator(`.action-label[aria-label^="${action}"]`).click();
-    await away();
-  };
-  const menu = async (text: string | RegExp, entry: string) => {
-    await away();
-    await row(text).click({ button: 'right' });
-    const item = editor.page.locator('.monaco-menu .action-label').getByText(entry, { exact: true });
-    await item.waitFor();
-    // A menu ignores clicks for a moment after it opened.
-    await waitFor(async () => {
-      await item.click({ timeout: 1_000 }).catch(() => {});
-      return !(await item.isVisible());
-    });
-  };
+  const { inline, menu } = sideBar(() => editor);
 
   before(async function () {
     if (!isSetUp()) this.skip();
@@ -75,18 +49,9 @@ describe('the extension in a real VS Code, with a scripted helper', function () 
     mkdirSync(join(folder, 'src'), { recursive: true });
     writeFileSync(join(folder, 'config1.json'), '{ "api_version": "v1" }\n');
     writeFileSync(join(folder, 'ignore_me.txt'), 'mine\n');
-    buildSync({
-      entryPoints: [join(repository, 'src/extension.ts')],
-      outfile: join(repository, 'dist/extension.js'),
-      bundle: true,
-      platform: 'node',
-      format: 'cjs',
-      external: ['vscode'],
-      logLevel: 'error',
-    });
     editor = await startEditor({
       workspaceFolder: folder,
-      developmentPath: repository,
+      developmentPath: stageExtension(place),
       size: { width: 1360, height: 860 },
     });
     await play('sample');

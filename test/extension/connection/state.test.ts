@@ -30,6 +30,11 @@ describe('the connection', () => {
     }
   });
 
+  it('takes a helper that was there before for one that is being started again', () => {
+    const state = next({ kind: 'connecting', attempt: 2 }, { type: 'failed', problem: problem('noHelper') });
+    assert.equal(state.kind, 'waiting');
+  });
+
   it('asks once while it is asking', () => {
     const connecting: ConnectionState = { kind: 'connecting', attempt: 2 };
     assert.equal(next(connecting, { type: 'connect' }), connecting);

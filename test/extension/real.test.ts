@@ -1,0 +1,169 @@
+/** The extension in a real VS Code, with the real helper and the real CRIU: what it is for. Needs root. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { SETTINGS } from '../../src/ids.ts';
+import { HelperProcess, needsMachine } from '../daemon/helper-process.ts';
+import { type Editor, startEditor } from '../vscode/harness.ts';
+import { isSetUp } from '../vscode/paths.ts';
+import { sideBar } from './side-bar.ts';
+import { stageExtension } from './stage.ts';
+
+const SANDBOXES = 'Sandboxes';
+const TIMELINE = 'Checkpoint timeline';
+/** Counts in its memory, ten times a second, and writes down where it is. */
+const COUNTER =
+  'import itertools, time; [(print(n, file=open("/tmp/n", "w")), time.sleep(0.1)) for n in itertools.count()]';
+
+describe('the extension with the real helper', function () {
+  this.timeout(180_000);
+  let place: string;
+  let folder: string;
+  let helper: HelperProcess;
+  let editor: Editor;
+
+  const timeline = (until?: Parameters<Editor['treeRows']>[1]) => editor.treeRows(TIMELINE, until);
+  const sandboxes = (until?: Parameters<Editor['treeRows']>[1]) => editor.treeRows(SANDBOXES, until);
+  const { row, away, inline } = sideBar(() => editor);
+  /** Types a line and waits for its own entry of the timeline. */
+  const step = async (line: string) => {
+    await editor.typeInTerminal(`${line}\n`);
+    await timeline((rows) =>
+      rows.some((one) => one.label.startsWith(line.slice(0, 30)) && /current/.test(one.description)),
+    );
+  };
+
+  before(async function () {
+    needsMachine(this);
+    if (!isSetUp()) this.skip();
+    place = mkdtempSync(join(tmpdir(), 'te-real-'));
+    folder = join(place, 'api-server');
+    mkdirSync(folder);
+    for (const name of ['config1.json', 'config2.json', 'ignore_me.txt'])
+      writeFileSync(join(folder, name), '{ "api_version": "v1" }\n');
+    helper = await HelperProcess.start();
+    editor = await startEditor({
+      workspaceFolder: folder,
+      developmentPath: stageExtension(place),
+      env: { TELEPORT_ENV_SOCKET: helper.socket, XDG_STATE_HOME: join(place, 'state') },
+      settings: {
+        'terminal.integrated.enablePersistentSessions': true,
+        // This test's own is started by this test alone.
+        [SETTINGS.helperStart]: false,
+      },
+      size: { width: 1360, height: 860 },
+    });
+    await editor.changeSettings({ [SETTINGS.helperStart]: false });
+    await editor.openContainer('Teleport Env');
+  });
+
+  after(async () => {
+    await editor?.close();
+    await helper?.stop();
+    if (place) rmSync(place, { recursive: true, force: true });
+  });
+
+  afterEach(function () {
+    if (this.currentTest?.state === 'failed') console.error(helper.logText());
+  });
+
+  it('lets a sample wreck itself and come back, within half a minute', async () => {
+    const start = Date.now();
+    await editor.page.locator('.welcome-view-content').getByText('Try it on a sample').click();
+    const text = await editor.terminalText(/Everything is back\./, 30_000);
+    assert.ok(Date.now() - start < 30_000);
+    assert.match(text, /NAME is ''/);
+    assert.match(text, /NAME is 'unchanged'/);
+    const [, from, to] = /counted from (\d+) to (\d+)/.exec(text)!;
+    assert.ok(Number(to) > Number(from));
+    await editor.screenshot('real-try-it');
+    await (await editor.notification(/That was the sample/)).click('Remove the sample');
+    await sandboxes((rows) => rows.length === 0);
+  });
+
+  it('starts a sandbox of the folder', async () => {
+    await editor.command('teleportEnv.createSandbox');
+    await sandboxes((rows) => rows[0]?.label === 'api-server' && /^running/.test(rows[0].description));
+    await timeline((rows) => rows.length === 1 && rows[0]!.label === 'sandbox created');
+  });
+
+  it('makes each command of its terminal an entry', async () => {
+    await editor.command('teleportEnv.openTerminal');
+    await editor.terminalText(/[#$] ?$/);
+    await step(`python3 -c '${COUNTER}' &`);
+    await step('cd /usr; WHERE=here; sleep 1');
+    await editor.screenshot('real-terminal');
+  });
+
+  it('goes back by one click: files, a running program, variables, folder and screen', async () => {
+    await step(`rm -rf ${folder}/*; kill -9 %1; WHERE=lost; cd /`);
+    await inline(/^cd \/usr; WHERE=here/, 'Roll back');
+    const toast = await editor.notification(/Back at “cd \/usr/);
+    await editor.terminalText(/— back at .* ms —/);
+    await editor.screenshot('real-rolled-back');
+    await toast.close();
+    await editor.typeInTerminal(
+      `a=$(cat /tmp/n); sleep 1; echo "$PWD $WHERE" $(ls ${folder} | wc -l) $(( $(cat /tmp/n) > a ))\n`,
+    );
+    await editor.terminalText(/^\/usr here 3 1$/m);
+  });
+
+  it('undoes the rollback', async () => {
+    await inline('sandbox created', 'Roll back');
+    const toast = await editor.notification(/Back at “sandbox created”/);
+    await toast.click('Undo');
+    await (await editor.notification(/Rollback undone/)).close();
+  });
+
+  it('shows what a step changed', async () => {
+    await editor.command('teleportEnv.openTerminal');
+    await editor.terminalText(/[#$] ?$/);
+    await step("sed -i 's/v1/v2/g' *.json");
+    await away();
+    await row(/^sed -i/).click();
+    await editor.page.locator('.multiDiffEntry').getByText('config1.json').first().waitFor();
+    await editor.page.locator('.multiDiffEntry').getByText('config2.json').first().waitFor();
+    await editor.screenshot('real-changes');
+  });
+
+  it('forks, both alive', async () => {
+    await inline(/^sed -i/, 'Fork');
+    await (await editor.notification(/Live fork b\d+ of/)).close();
+    await sandboxes((rows) => rows.some((one) => /^Live fork/.test(one.label)));
+    await inline(/^Live fork/, 'Discard live fork');
+    await sandboxes((rows) => rows.every((one) => !/^Live fork/.test(one.label)));
+  });
+
+  it('applies to the workspace, and leaves a conflict alone', async () => {
+    writeFileSync(join(folder, 'config2.json'), '{ "mine": true }\n');
+    await editor.command('teleportEnv.apply');
+    await editor.page.locator('.quick-input-list').getByText('changed in the workspace too').waitFor();
+    await editor.screenshot('real-apply');
+    await editor.page.keyboard.press('Enter');
+    await (await editor.notification(/1 file applied/)).close();
+    assert.match(readFileSync(join(folder, 'config1.json'), 'utf8'), /v2/);
+    assert.match(readFileSync(join(folder, 'config2.json'), 'utf8'), /mine/);
+  });
+
+  it('keeps its terminals when the window is reloaded', async () => {
+    await editor.typeInTerminal('KEPT=yes\n');
+    await timeline((rows) => rows.some((one) => one.label === 'KEPT=yes'));
+    await editor.page.reload();
+    await editor.openContainer('Teleport Env');
+    await sandboxes((rows) => /^running/.test(rows[0]?.description ?? ''));
+    await editor.terminalText(/KEPT=yes/, 40_000);
+    await editor.typeInTerminal('echo "kept: $KEPT"\n');
+    await editor.terminalText(/^kept: yes$/m);
+  });
+
+  it('says when the helper was killed, and is back by itself', async () => {
+    await helper.kill();
+    await editor.statusBar(/helper unreachable/);
+    await sandboxes((rows) => rows[0]?.description === 'unreachable');
+    await editor.screenshot('real-unreachable');
+    await helper.restart();
+    await sandboxes((rows) => /^running/.test(rows[0]?.description ?? ''));
+    assert.ok(existsSync(helper.socket));
+  });
+});

@@ -1,0 +1,21 @@
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, symlinkSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { repository } from '../vscode/paths.ts';
+
+/** The extension as it would be installed, built into a folder of the test's own. */
+export function stageExtension(place: string): string {
+  const folder = join(place, 'extension');
+  mkdirSync(folder);
+  for (const file of ['package.json', 'package.nls.json', 'LICENSE'])
+    cpSync(join(repository, file), join(folder, file));
+  for (const linked of ['media', 'scripts']) symlinkSync(join(repository, linked), join(folder, linked));
+  const tsx = createRequire(__filename).resolve('tsx/cjs');
+  const build = join(repository, 'scripts', 'build.ts');
+  execFileSync(process.execPath, ['--require', tsx, build, '--no-maps', '--out', join(folder, 'dist')], {
+    cwd: repository,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  return folder;
+}
