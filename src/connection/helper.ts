@@ -5,7 +5,7 @@ import { t } from '../l10n.ts';
 import { HelperError } from './errors.ts';
 import type { Place } from './place.ts';
 import { type ConnectionEvent, type ConnectionState, next, type Problem } from './state.ts';
-import type { Wire } from './wire.ts';
+import type { Wire, WireEvents } from './wire.ts';
 
 export type Asked = Exclude<Method, 'initialize' | 'shutdown'> | BridgeMethod;
 export type AskParams<M extends Asked> = M extends Method
@@ -128,11 +128,15 @@ export class Helper implements Disposable {
     // The client library and the schemas are loaded when they are needed, not when the window opens.
     const { openWire, problemOfHandshake } = await import('./wire.ts');
     try {
-      if (!this.wire?.alive)
-        this.wire = await openWire(this.place.connect(), this.log, {
+      if (!this.wire?.alive) {
+        await this.place.prepare?.();
+        const events: WireEvents = {
           notified: (name, params) => this.notified(name, params),
           closed: (message) => this.lose(message),
-        });
+        };
+        const wire = await openWire(this.place.connect(), this.log, events);
+        this.wire = this.place.wrap?.(wire, events) ?? wire;
+      }
       const params = { client: this.client, start: this.mayStart() };
       const handshake = await this.wire.request('teleport/handshake', params, undefined, HANDSHAKE_MS);
       this.move({ type: 'ready', handshake: handshake as AskResult<'teleport/handshake'> });

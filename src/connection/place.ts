@@ -1,3 +1,5 @@
+import type { Wire, WireEvents } from './wire.ts';
+
 /**
  * Where a helper is and how one gets there. All that differs between this machine and a virtual one ends here: the rest
  * of the extension doesn't know which it is.
@@ -7,6 +9,10 @@ export interface Place {
   readonly name: string;
   /** Null where a helper can be; otherwise what stands in the way. */
   unsupported(): string | null;
+  /** What has to be done before there can be a connection: a machine that stands still is started. Throws a `HelperError`. */
+  prepare?(): Promise<void>;
+  /** Puts itself between us and the wire, where some requests are answered on this side of it. */
+  wrap?(wire: Wire, events: WireEvents): Wire;
   /** The client process that speaks for us. */
   connect(): Executable;
   /** A real process for a terminal that is attached to a session, or null where there can't be one: then it goes through our own connection. */

@@ -96,7 +96,7 @@ export function start(name: string): Operation<void> {
 
 const life = (verb: string, name: string, ...options: string[]): Operation<void> => ({
   name: verb,
-  args: [verb, ...options, named(name)],
+  args: [verb, named(name), ...options],
   timeoutMs: 2 * MINUTE,
   parse: () => {},
 });

@@ -53,8 +53,8 @@ export function checkRoom(host: Host, size: Size): void {
     );
 }
 
-/** @throws MultipassError `tooOld`, `daemonDown` */
-export function checkVersion(found: { client: string; daemon: string | null }, platform: NodeJS.Platform): void {
+/** @throws MultipassError `tooOld` */
+export function checkVersion(found: { client: string }, platform: NodeJS.Platform): void {
   if (older(found.client, OLDEST))
     throw new MultipassError(
       'tooOld',

@@ -57,8 +57,8 @@ function inConfig(path: string): string {
 
 /** Which one is tried first: on Windows `multipass exec` loses standard input and hangs on output. */
 export function order(platform: NodeJS.Platform, remembered: TransportKind | undefined): TransportKind[] {
-  const usual: TransportKind[] = platform === 'win32' ? ['ssh', 'exec'] : ['exec', 'ssh'];
-  return remembered === usual[1] ? [usual[1], usual[0]!] : usual;
+  const [first, second]: [TransportKind, TransportKind] = platform === 'win32' ? ['ssh', 'exec'] : ['exec', 'ssh'];
+  return remembered === second ? [second, first] : [first, second];
 }
 
 /** More than the 4 KB at which some versions' output stops. */

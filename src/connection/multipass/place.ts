@@ -1,0 +1,108 @@
+/** The machine as a place where a helper is: all that the rest of the extension knows of it. */
+import type { CancellationToken } from 'vscode';
+import { HelperError } from '../errors.ts';
+import type { Executable, Place } from '../place.ts';
+import type { Wire, WireEvents } from '../wire.ts';
+import { MultipassError } from './errors.ts';
+import type { Report } from './launch-output.ts';
+import type { Machine } from './machine.ts';
+import { watchForSleep } from './sleep.ts';
+import { answerHere, type HostSide } from './workspace/host-requests.ts';
+
+export interface MultipassPlaceOptions {
+  readonly machine: Machine;
+  /** Runs something long where people see it and can cancel it. */
+  during<T>(title: string, work: (report: Report, signal: AbortSignal) => Promise<T>): Promise<T>;
+  exclude(): readonly string[];
+  log(text: string): void;
+  survivesReload(): boolean;
+}
+
+export function multipassPlace(options: MultipassPlaceOptions): Place {
+  const { machine } = options;
+  const host: HostSide = {
+    hostFolder: (path) => machine.toHost(path),
+    exclude: options.exclude,
+    copyIn: (...args) => machine.copyIn(...args),
+    log: options.log,
+  };
+  return {
+    name: 'multipass',
+    unsupported: () => null,
+    prepare: async () => {
+      try {
+        await options.during(machine.settings.name, (report, signal) => machine.prepare(report, signal));
+      } catch (error) {
+        throw helperError(error);
+      }
+    },
+    connect: () => ({ ...machine.connectProgram(), env: {} }),
+    wrap: (wire, events) => hostWire(wire, events, host, () => machine.forgetWay()),
+    shell: (sandbox, branch, session): Executable | null =>
+      options.survivesReload() ? { ...machine.shellProgram(sandbox, branch, session), env: {} } : null,
+    setUp: () => null,
+    toHelperPath: (path) => machine.toMachine(path),
+  };
+}
+
+/** In the words of the connection: what passes by itself is tried again, the rest waits for somebody. */
+export function helperError(error: unknown): HelperError {
+  if (!(error instanceof MultipassError))
+    return new HelperError('internal', String((error as Error)?.message ?? error));
+  const passing = ['hanging', 'unreachable', 'daemonDown', 'launchTimeout'].includes(error.code);
+  const code = error.code === 'cancelled' ? 'cancelled' : passing ? 'lost' : 'noHelper';
+  return new HelperError(code, error.message, error.hint, undefined, undefined, { cause: error });
+}
+
+/** Requests about the host's folders are answered here, the others in the machine. */
+function hostWire(wire: Wire, events: WireEvents, host: HostSide, forget: () => void): Wire {
+  const stop = watchForSleep(
+    () => wire.request('sandbox/list', {}, undefined, 8_000),
+    () => {
+      forget();
+      wire.dispose();
+      events.closed('the computer slept, and the machine no longer answers on the old connection');
+    },
+  );
+  return {
+    get alive() {
+      return wire.alive;
+    },
+    request: async (method, params, token, timeoutMs) => {
+      const answer = answerHere(host, method, params);
+      if (!answer) return await wire.request(method, params, token, timeoutMs);
+      const abort = new AbortController();
+      const linked = token?.onCancellationRequested(() => abort.abort());
+      if (token?.isCancellationRequested) abort.abort();
+      try {
+        const send = (name: string, inner: object, signal: AbortSignal) =>
+          wire.request(name, inner, tokenOf(signal), name === method ? timeoutMs : 60_000);
+        const tell = (progress: object) => events.notified('progress', progress);
+        return await answer(params as never, abort.signal, send, tell);
+      } catch (error) {
+        if (abort.signal.aborted) throw new HelperError('cancelled', 'cancelled');
+        throw error instanceof HelperError ? error : helperError(error);
+      } finally {
+        linked?.dispose();
+      }
+    },
+    dispose: () => {
+      stop();
+      wire.dispose();
+    },
+  };
+}
+
+/** The one half of an abort signal that the client library asks for. */
+function tokenOf(signal: AbortSignal): CancellationToken {
+  return {
+    get isCancellationRequested() {
+      return signal.aborted;
+    },
+    onCancellationRequested: (listener, thisArg) => {
+      const heard = () => listener.call(thisArg, undefined);
+      signal.addEventListener('abort', heard, { once: true });
+      return { dispose: () => signal.removeEventListener('abort', heard) };
+    },
+  };
+}
