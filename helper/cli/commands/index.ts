@@ -8,6 +8,7 @@ import { registerExec } from './exec.ts';
 import { registerFork } from './fork.ts';
 import { registerForward } from './forward.ts';
 import { registerLook } from './look.ts';
+import { registerMcp } from './mcp.ts';
 import { registerProcesses } from './processes.ts';
 import { registerRun } from './run.ts';
 import { registerSandbox } from './sandbox.ts';
@@ -29,6 +30,7 @@ export function registerAll(program: Command, ctx: Context): void {
     ['Sandboxes:', registerSandbox],
     ['The helper:', registerUpkeep],
     ['The helper:', registerProcesses],
+    ['The helper:', registerMcp],
     ['The helper:', registerBench],
   ];
   for (const [heading, register] of groups) {
