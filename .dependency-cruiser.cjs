@@ -4,6 +4,8 @@
 //              ▲
 //              └──── sandbox, engine ◄── daemon
 
+const DOORS = '^helper/cli/commands/(processes|upkeep)\\.ts$';
+
 /** A room of the helper may import itself and the others named, nothing else of this repository. */
 const only = (room, others, comment, except = []) => ({
   name: `helper-${room}`,
@@ -49,13 +51,14 @@ module.exports = {
     only('engine', ['protocol'], 'Mechanism without policy: it knows layers and images, not whose they are.'),
     only('daemon', ['sandbox', 'engine', 'protocol'], "What runs as root takes no code from the caller's side."),
     only('client', ['protocol'], "Runs with the user's rights, reads untrusted text: nothing of root's side is in it."),
-    only('cli', ['client', 'protocol'], 'A client like any other.', ['^helper/cli/commands/processes\\.ts$']),
+    only('bench', ['client', 'protocol'], 'Measures what a client sees.'),
+    only('cli', ['client', 'bench', 'protocol'], 'A client like any other.', [DOORS]),
     {
-      name: 'cli-starts-the-daemon',
-      comment: 'One program is both, and `serve` is the one door between them.',
+      name: 'cli-to-the-daemon',
+      comment: 'One program is both. The doors between them: `serve`, and `doctor` where no daemon runs.',
       severity: 'error',
-      from: { path: '^helper/cli/commands/processes\\.ts$' },
-      to: { path: '^(src|helper)/', pathNot: '^helper/(cli|client|protocol)/|^helper/daemon/main\\.ts$' },
+      from: { path: DOORS },
+      to: { path: '^(src|helper)/', pathNot: '^helper/(cli|client|bench|protocol)/|^helper/daemon/main\\.ts$' },
     },
     {
       name: 'no-circles',

@@ -5,15 +5,19 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cgroup, findCgroup2 } from '../engine/cgroup.ts';
 import { check } from '../engine/criu-check.ts';
+import { doctor } from '../engine/doctor.ts';
 import { Layout } from '../engine/layout.ts';
 import type { Machine } from '../engine/machine.ts';
 import { openRun, openVolume } from '../engine/volume.ts';
 import { TeleportError } from '../protocol/errors.ts';
+import type { Need } from '../protocol/model.ts';
 import { admitted } from './owner.ts';
 import { listen } from './server.ts';
 import { Service } from './service.ts';
 
 declare const TELEPORT_ENV_VERSION: string | undefined;
+
+const STATE = '/var/lib/teleport-env';
 
 export interface ServeOptions {
   socket: string;
@@ -29,7 +33,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     throw new TeleportError('notRoot', 'the helper must run as root', { hint: 'sudo teleport-env serve' });
   process.umask(0o022);
   const log = (text: string): void => void process.stderr.write(`${new Date().toISOString()} ${text}\n`);
-  const state = options.state ?? '/var/lib/teleport-env';
+  const state = options.state ?? STATE;
   const cgroupMount = findCgroup2();
   if (!cgroupMount)
     throw new TeleportError('noCgroup', 'no cgroup v2 is mounted', {
@@ -45,7 +49,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     throw new TeleportError('noCriu', `CRIU does not work here: ${found.reason}`, {
       hint: 'scripts/setup-linux.sh builds one that does',
     });
-  await openVolume(state, options.volumeBytes);
+  const volume = await openVolume(state, options.volumeBytes);
   const machine: Machine = {
     layout: new Layout(state, run),
     ...programs,
@@ -56,7 +60,13 @@ export async function serve(options: ServeOptions): Promise<void> {
   };
   const version = typeof TELEPORT_ENV_VERSION === 'string' ? TELEPORT_ENV_VERSION : 'dev';
   let end = (): void => {};
-  const service = new Service({ version, machine, doctor: async () => [], shutdown: () => end(), log });
+  const service = new Service({
+    version,
+    machine,
+    doctor: () => doctor({ state, volume, criu: found }),
+    shutdown: () => end(),
+    log,
+  });
   await service.load();
   const list = '/etc/teleport-env/admitted';
   const admits = (uid: number): boolean => admitted(uid, existsSync(list) ? readFileSync(list, 'utf8') : '');
@@ -74,11 +84,22 @@ export async function serve(options: ServeOptions): Promise<void> {
   log('ended; sandboxes go on');
 }
 
+/** What this machine has and lacks, where no daemon could be started; root learns more than others. */
+export async function examine(): Promise<Need[]> {
+  let programs: { init: string; criu: string } | null = null;
+  try {
+    programs = findPrograms();
+  } catch {
+    // that is what shall be told
+  }
+  if (!programs) return await doctor({ state: STATE, criu: null });
+  if (process.geteuid?.() !== 0) return await doctor({ state: STATE, criu: undefined });
+  return await doctor({ state: STATE, criu: await check({ binary: programs.criu }) });
+}
+
 /** One group per state folder, so that two daemons never meet. */
 function cgroupName(state: string): string {
-  return state === '/var/lib/teleport-env'
-    ? 'teleport-env'
-    : `teleport-env-${Buffer.from(state).toString('hex').slice(-24)}`;
+  return state === STATE ? 'teleport-env' : `teleport-env-${Buffer.from(state).toString('hex').slice(-24)}`;
 }
 
 /** Beside this program in /opt/teleport-env/VERSION; from a checkout (as root, for tests), what the scripts built. */

@@ -29,7 +29,7 @@ export interface Payload {
  * lets directories of lower layers be renamed; `metacopy` would make layers whose files have no data.
  * Source: Documentation/filesystems/overlayfs.rst.
  */
-const OVERLAY_OPTIONS = 'index=on,nfs_export=on,xino=on,redirect_dir=on,metacopy=off';
+export const OVERLAY_OPTIONS = 'index=on,nfs_export=on,xino=on,redirect_dir=on,metacopy=off';
 
 /** The arguments after `teleport-init launch` or `enter`. */
 export function worldArguments(world: World): string[] {

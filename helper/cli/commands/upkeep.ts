@@ -61,7 +61,16 @@ async function askNeeds(ctx: Context): Promise<Need[]> {
     ];
   } catch (error) {
     if (!(error instanceof TeleportError) || error.fault === 'internal') throw error;
-    return [{ id: 'helper', title: 'Helper', status: 'missing', detail: error.message, remedy: error.hint }];
+    // The machine can be looked at without a helper, and shows why none runs.
+    const { examine } = await import('../../daemon/main.ts');
+    const helper: Need = {
+      id: 'helper',
+      title: 'Helper',
+      status: 'missing',
+      detail: error.message,
+      remedy: error.hint,
+    };
+    return [helper, ...(await examine())];
   }
 }
 
