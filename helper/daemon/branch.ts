@@ -36,7 +36,7 @@ export class Branch {
 
   update(change: Partial<BranchRecord>): void {
     this.record = { ...this.record, ...change };
-    writeRecord(this.layout.file, this.record);
+    if (!this.retired) writeRecord(this.layout.file, this.record);
   }
 
   info(): BranchInfo {

@@ -38,6 +38,8 @@ const STRIDE = { checkpoint: 1, branch: 20, session: 20 };
 /** Rollbacks and forks remembered, to tell which checkpoints will be wanted. */
 const ACCESSES = 200;
 const STANDBY_LIMITS = { count: 3, bytes: 2 ** 30 };
+/** That long an answer takes to be written. */
+const REPLY_MS = 2;
 /** By then an answer is on its way, and whoever asked has read it. */
 const AFTER_REPLY_MS = 10;
 
@@ -79,6 +81,7 @@ export class Sandbox {
     (branch, ports) => this.tell('ports/changed', { sandbox: this.record.id, branch, ports }),
   );
   private accesses: Access[] = [];
+  private hints: string[] = [];
   private readonly standbys = new Standbys({
     make: (checkpoint) => this.make(checkpoint, 'standby', new Steps()),
     proven: (checkpoint, problem) => this.proven(checkpoint, problem),
@@ -627,8 +630,8 @@ export class Sandbox {
       old.silence(`${this.record.name} was rolled back`);
     }
     const moved = { head: branch.id, checkpoint, rollbackMs, path, saved, steps: steps.all };
-    // Nothing that the caller waits for: after the answer has been sent.
-    setImmediate(() => {
+    // Nothing that the caller waits for: the answer goes out first (the connection takes a few turns of the event loop for it).
+    setTimeout(() => {
       old?.live.cgroup.kill();
       this.save({});
       this.tell('head/moved', { sandbox: this.record.id, head: branch.id, checkpoint, cause, ms: rollbackMs, saved });
@@ -637,7 +640,7 @@ export class Sandbox {
       this.later(async () => branch.update({}));
       if (old) this.later(() => old.end('it was rolled back'));
       if (saved) this.later(() => this.makeDurable(saved));
-    });
+    }, REPLY_MS);
     return moved;
   }
 
@@ -814,11 +817,18 @@ export class Sandbox {
     const usable = new Map([...this.manifests].filter(([, m]) => !m.broken));
     const memoryOf = (id: string): number => this.manifests.get(id)?.bytes ?? 0;
     const now = performance.now();
-    const wanted = wishes(usable, this.record.current, this.accesses, [], now, STANDBY_LIMITS, memoryOf);
+    const wanted = wishes(usable, this.record.current, this.accesses, this.hints, now, STANDBY_LIMITS, memoryOf);
     this.standbys.want(
       wanted.map((w) => w.checkpoint),
       AFTER_REPLY_MS,
     );
+  }
+
+  /** What callers say they will go to next. Holds until they say otherwise. */
+  expect(checkpoints: string[] | undefined): void {
+    if (!checkpoints) return;
+    this.hints = checkpoints;
+    this.refillSoon();
   }
 
   /** A restore of it succeeded, or did not. */

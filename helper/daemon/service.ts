@@ -307,7 +307,8 @@ export class Service {
       if (found.record.base !== '/') await this.sweepBases();
       return {};
     },
-    'checkpoint/create': async ({ sandbox, branch, command, ...words }, client) => {
+    'checkpoint/create': async ({ sandbox, branch, command, expect, ...words }, client) => {
+      this.find(client, sandbox).expect(expect);
       const kind = command === undefined ? 'explicit' : 'run';
       const { checkpoint, steps } = await this.find(client, sandbox).createCheckpoint(
         { kind, command, ...words },
@@ -330,10 +331,14 @@ export class Service {
       await this.find(client, sandbox).delete(checkpoint);
       return {};
     },
-    'checkpoint/rollback': ({ sandbox, checkpoint, discard }, client) =>
-      this.find(client, sandbox).rollback(checkpoint, { discard }),
+    'checkpoint/rollback': ({ sandbox, checkpoint, discard, expect }, client) => {
+      const found = this.find(client, sandbox);
+      found.expect(expect);
+      return found.rollback(checkpoint, { discard });
+    },
     'checkpoint/undo': ({ sandbox }, client) => this.find(client, sandbox).undo(),
-    'branch/fork': async ({ sandbox, checkpoint }, client) => {
+    'branch/fork': async ({ sandbox, checkpoint, expect }, client) => {
+      this.find(client, sandbox).expect(expect);
       const { steps, ...forked } = await this.find(client, sandbox).fork(checkpoint);
       return { ...forked, steps: steps.all };
     },
@@ -397,6 +402,7 @@ export class Service {
     run: async (params, client) => {
       const sandbox = this.find(client, params.sandbox);
       const branch = sandbox.branch(params.branch);
+      sandbox.expect(params.expect);
       const before = branch.record.checkpoint;
       const isHead = branch.id === sandbox.record.head;
       const ran = await branch.shell.run(params.line, {

@@ -49,6 +49,41 @@ export const PlannedChange = z.object({
 });
 export type PlannedChange = z.infer<typeof PlannedChange>;
 
+/** Lines and characters from 0, characters in UTF-16, as in LSP. */
+const Position = z.object({ line: z.number().int().min(0), character: z.number().int().min(0) });
+
+/** One step of a run document. */
+export const DocumentStep = z.object({
+  /** What the shell is given. */
+  command: z.string(),
+  /** The thought behind it. */
+  note: z.string().nullable(),
+  /** How it went when it was recorded. */
+  outcome: z.object({
+    exitCode: z.number().int().optional(),
+    durationMs: z.number().optional(),
+    filesChanged: z.number().int().optional(),
+    checkpoint: CheckpointId.optional(),
+  }),
+  range: z.object({ start: Position, end: Position }),
+  /** The shell will not understand it. */
+  broken: z.boolean(),
+});
+export type DocumentStep = z.infer<typeof DocumentStep>;
+
+/** How a step went in a sandbox that it is known to have run in. */
+export const SteppedLine = z.object({
+  /** The line that the step begins with. */
+  line: z.number().int().min(0),
+  before: CheckpointId,
+  /** Null: it has not run, or runs. */
+  after: CheckpointId.nullable(),
+  exitCode: z.number().int().nullable(),
+  durationMs: z.number().nullable(),
+  filesChanged: z.number().int().nullable(),
+});
+export type SteppedLine = z.infer<typeof SteppedLine>;
+
 /** Requests that the client process answers itself, with the user's rights. */
 export const BRIDGE_METHODS = {
   /** Connects to the daemon (starting one with the rights the user has: already root, systemd unit, `sudo -n`), and shakes hands. */
@@ -133,6 +168,40 @@ export const BRIDGE_METHODS = {
       to: At.optional(),
     }),
     result: z.object({ patch: z.string(), files: z.number().int() }),
+  },
+
+  /** Reads a shell script, a run document or a transcript as steps. Told apart by what it holds. */
+  'document/read': {
+    params: z.object({ text: z.string().max(256 << 20) }),
+    result: z.object({
+      format: z.enum(['run', 'shell', 'claude-code', 'swe-agent', 'openai']),
+      title: z.string().nullable(),
+      /** The sandbox that it was recorded in. */
+      sandbox: z.string().nullable(),
+      /** What the ranges refer to: for a transcript the run document made of it. */
+      text: z.string(),
+      steps: z.array(DocumentStep),
+    }),
+  },
+  /** A sandbox's way from its beginning to a checkpoint as a run document. */
+  'document/record': {
+    params: z.object({
+      sandbox: SandboxRef,
+      /** Left out: to where the head stands. */
+      to: CheckpointId.optional(),
+    }),
+    result: z.object({ text: z.string(), steps: z.number().int() }),
+  },
+  /** Somebody steps through a document: its lenses, hovers and hints show how far and how it went. */
+  'document/stepped': {
+    params: z.object({
+      uri: z.string().max(8192),
+      sandbox: SandboxRef,
+      /** The line it stands at; null: at the end. */
+      line: z.number().int().min(0).nullable(),
+      steps: z.array(SteppedLine).max(100_000),
+    }),
+    result: z.object({}),
   },
 } as const;
 

@@ -38,6 +38,7 @@ export const ERRORS = {
   noOverlay: 'machine',
   noLoop: 'machine',
   noCgroup: 'machine',
+  noNetwork: 'machine',
   volumeFull: 'machine',
   volumeUnusable: 'machine',
   restoreFailed: 'machine',

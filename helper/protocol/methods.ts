@@ -28,6 +28,8 @@ const progress = z.string().max(100).optional();
 const inSandbox = { sandbox: SandboxRef };
 /** Left out: the head. */
 const inBranch = { sandbox: SandboxRef, branch: BranchId.optional() };
+/** Checkpoints that the caller is likely to go to next: what stands by for them is made ahead. */
+const expect = z.array(CheckpointId).max(16).optional();
 const Empty = z.object({});
 
 /** What a rollback, undo or change of head answers. */
@@ -72,6 +74,7 @@ export const METHODS = {
       /** A folder or an image tar to stand under the sandbox instead of the host's own root file system. */
       base: z.string().max(4096).optional(),
       network: Network.default('none'),
+      lan: z.boolean().default(false),
       env: Env.default({}),
       /** Top-level names of the workspace to leave out of the copy. */
       exclude: z.array(z.string().max(255)).default([]),
@@ -88,6 +91,11 @@ export const METHODS = {
     params: z.object({ ...inSandbox, discard: z.boolean().default(false) }),
     result: z.object({ sandbox: Sandbox, saved: CheckpointId.nullable() }),
   },
+  /** At once and for every branch; processes go on. Losing a network resets connections to the outside. `lan`: the host and its local networks too. */
+  'network/set': {
+    params: z.object({ ...inSandbox, network: Network, lan: z.boolean().default(false) }),
+    result: z.object({ sandbox: Sandbox }),
+  },
   /** The sandbox, its branches and its checkpoints, for good. The workspace is not touched. */
   'sandbox/remove': { params: z.object(inSandbox), result: Empty },
 
@@ -101,6 +109,7 @@ export const METHODS = {
       exitCode: z.number().int().optional(),
       durationMs: z.number().optional(),
       filesOnly: z.boolean().default(false),
+      expect,
     }),
     result: z.object({ checkpoint: Checkpoint, steps: z.array(StepTime) }),
   },
@@ -125,13 +134,13 @@ export const METHODS = {
   /** Refused (`checkpointInUse`) while a checkpoint or branch is built on it. */
   'checkpoint/delete': { params: z.object({ ...inSandbox, checkpoint: CheckpointId }), result: Empty },
   'checkpoint/rollback': {
-    params: z.object({ ...inSandbox, checkpoint: CheckpointId, discard: z.boolean().default(false) }),
+    params: z.object({ ...inSandbox, checkpoint: CheckpointId, discard: z.boolean().default(false), expect }),
     result: HeadMoved,
   },
   'checkpoint/undo': { params: z.object(inSandbox), result: HeadMoved },
 
   'branch/fork': {
-    params: z.object({ ...inSandbox, checkpoint: CheckpointId }),
+    params: z.object({ ...inSandbox, checkpoint: CheckpointId, expect }),
     result: z.object({ branch: BranchId, path: z.enum(['warm', 'cold']), ms: z.number(), steps: z.array(StepTime) }),
   },
   /** Makes a live fork the head; the old head is saved unless `discard`. */
@@ -190,6 +199,7 @@ export const METHODS = {
       note: z.string().max(100_000).optional(),
       timeoutMs: Millis.optional(),
       stream: z.string().max(100).optional(),
+      expect,
     }),
     result: z.object({
       exitCode: z.number().int(),
@@ -198,6 +208,8 @@ export const METHODS = {
       durationMs: z.number(),
       checkpoint: Checkpoint.nullable(),
       undone: z.boolean(),
+      /** Why it failed and what would let it succeed, where that is known. */
+      hint: z.string().optional(),
     }),
   },
 

@@ -37,6 +37,8 @@ export const Checkpoint = z.object({
   stoppedMs: z.number(),
   totalMs: z.number(),
   state: CheckpointState,
+  /** The helper's word on why the command failed and what would let it succeed. */
+  hint: z.string().optional(),
   /** Free text by the caller: a thought, a step's name. */
   note: z.string().nullable(),
 });
@@ -65,6 +67,8 @@ export const Sandbox = z.object({
   /** Why it is in `failed`. */
   problem: z.string().optional(),
   network: Network,
+  /** `nat` reaches the host and its local networks too. */
+  lan: z.boolean().optional(),
   createdAt: z.string(),
   head: BranchId.nullable(),
   /** The checkpoint the head stands on; where a start begins. */

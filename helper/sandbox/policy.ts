@@ -25,11 +25,12 @@ export interface Limits {
   bytes: number;
 }
 
-/** What a moment's access weighs after that long is halved. */
-const HALF_LIFE_MS = 30_000;
-/** The current moment, its parent, its grandparent: the first is what a slip wants back. */
-const LINE_WEIGHTS = [1.5, 0.8, 0.3];
-const HINT_WEIGHT = 3;
+/** What a moment's access weighs after that long is halved. One access weighs less than lying next in the line, several more. */
+const HALF_LIFE_MS = 20_000;
+const ACCESS_WEIGHT = 0.5;
+/** The current moment (whose standby also proves it), the one before, … : a slip wants the last one back. */
+const LINE_WEIGHTS = [4, 3, 1.6, 0.9];
+const HINT_WEIGHT = 10;
 
 /**
  * Wishes in order, best first, cut to the limits.
@@ -54,7 +55,7 @@ export function wishes(
   LINE_WEIGHTS.forEach((weight, i) => {
     if (line[i]) add(line[i], weight);
   });
-  for (const { checkpoint, at } of accesses) add(checkpoint, 2 ** (-(now - at) / HALF_LIFE_MS));
+  for (const { checkpoint, at } of accesses) add(checkpoint, ACCESS_WEIGHT * 2 ** (-(now - at) / HALF_LIFE_MS));
   for (const checkpoint of hints) add(checkpoint, HINT_WEIGHT);
   const sorted = [...weights]
     .map(([checkpoint, weight]) => ({ checkpoint, weight }))

@@ -22,6 +22,8 @@ export const SandboxRecord = z.object({
   /** Root folder under everything: `/`, or another base. */
   base: z.string(),
   network: Network,
+  /** `nat` reaches the host and its local networks too. */
+  lan: z.boolean().optional(),
   env: z.record(z.string(), z.string()),
   createdAt: z.string(),
   /** The checkpoint that the head stands on, or stood on when there was one. */
@@ -53,6 +55,7 @@ export const Manifest = z.object({
   stoppedMs: z.number(),
   totalMs: z.number(),
   note: z.string().nullable(),
+  hint: z.string().optional(),
   filesOnly: z.boolean(),
   /** Its layer is the upperdir itself, moved. */
   rotated: z.boolean(),

@@ -1,0 +1,76 @@
+/**
+ * A peer driven by a Python program that stays up and answers each line with milliseconds. Python, since the original is; and
+ * since a peer needs its killed processes reaped at once, to restore them under the same pid, which node does not do.
+ */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+/** Reaps the process whose pid is in `watched`, which becomes ours when its parent ends. */
+const REAPER = `
+import ctypes, os, sys, threading, time
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+watched = [0]
+def reap():
+    while True:
+        try:
+            if watched[0]: os.waitpid(watched[0], os.WNOHANG)
+        except ChildProcessError: pass
+        time.sleep(0.001)
+threading.Thread(target=reap, daemon=True).start()
+`;
+
+export class PythonPeer {
+  private readonly child: ChildProcess;
+  private readonly dir = mkdtempSync(join(tmpdir(), 'teleport-peer-'));
+  private readonly waiting: ((line: string) => void)[] = [];
+  private readonly name: string;
+  private said = '';
+
+  /**
+   * @param program gets its own folder as argv[1], then `args`; prints `ready`, then a number for each line it reads
+   * @param criuDir a folder with a `criu` that works: put first on PATH
+   */
+  constructor(name: string, program: string, args: string[], criuDir: string) {
+    this.name = name;
+    const env = { ...process.env, PATH: `${criuDir}:${process.env.PATH}` };
+    this.child = spawn('python3', ['-c', REAPER + program, this.dir, ...args], { env, stdio: 'pipe' });
+    this.child.stderr!.on('data', (data: Buffer) => {
+      this.said = (this.said + data.toString()).slice(-2000);
+    });
+    const lines = createInterface({ input: this.child.stdout! });
+    lines.on('line', (line) => this.waiting.shift()?.(line));
+    lines.on('close', () => {
+      for (const answer of this.waiting.splice(0)) answer('');
+    });
+  }
+
+  private async next(line?: string): Promise<string> {
+    const answer = new Promise<string>((resolve) => this.waiting.push(resolve));
+    if (this.child.exitCode !== null) for (const resolve of this.waiting.splice(0)) resolve('');
+    else if (line) this.child.stdin!.write(`${line}\n`);
+    const said = await answer;
+    if (!said) throw new Error(`${this.name} failed: ${this.said.trim().split('\n').slice(-4).join(' ')}`);
+    return said;
+  }
+
+  async begin(): Promise<void> {
+    await this.next();
+  }
+
+  /** Milliseconds that it took. */
+  async ask(line: 'checkpoint' | 'rollback'): Promise<number> {
+    return Number(await this.next(line));
+  }
+
+  async end(): Promise<void> {
+    const ended = new Promise((resolve) => this.child.once('exit', resolve));
+    this.child.stdin!.end();
+    if (this.child.exitCode === null) await ended;
+    // Its mounts, where it failed before it could undo them itself.
+    for (const path of ['sandbox/merged', 'sandbox']) spawnSync('umount', ['-q', join(this.dir, path)]);
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,107 @@
+/** A daemon of the benchmark's own, so that nobody's sandboxes are touched and nobody's standbys help. Root only. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, openSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Connection } from '../client/connection.ts';
+import { TeleportError } from '../protocol/errors.ts';
+
+export class PrivateHelper {
+  readonly dir = mkdtempSync(join(tmpdir(), 'teleport-bench-'));
+  readonly state = join(this.dir, 'state');
+  private readonly socket = join(this.dir, 'run/daemon.sock');
+  private readonly child: ChildProcess;
+  connection!: Connection;
+
+  private constructor(program: string[]) {
+    const log = openSync(join(this.dir, 'log'), 'a');
+    const args = [...program, 'serve', '--socket', this.socket, '--state', this.state];
+    this.child = spawn(process.execPath, args, { stdio: ['ignore', log, log], cwd: '/' });
+  }
+
+  /** @param program how this very command line is run: node's arguments before `serve` */
+  static async start(program: string[]): Promise<PrivateHelper> {
+    if (process.geteuid?.() !== 0)
+      throw new TeleportError('notRoot', 'the benchmark starts a helper of its own and so needs root', {
+        hint: 'sudo npm run bench',
+      });
+    const helper = new PrivateHelper(program);
+    for (const deadline = Date.now() + 30_000; ; await sleep(20)) {
+      try {
+        helper.connection = await Connection.open(helper.socket, 'bench');
+        return helper;
+      } catch (cause) {
+        if (helper.child.exitCode === null && Date.now() < deadline) continue;
+        const said = readFileSync(join(helper.dir, 'log'), 'utf8').trim();
+        rmSync(helper.dir, { recursive: true, force: true });
+        throw new TeleportError('noHelper', `the benchmark's helper did not start: ${said}`, {
+          hint: 'teleport-env doctor',
+          cause,
+        });
+      }
+    }
+  }
+
+  /** Of the daemon: resident MB now, and the CPU seconds it used so far. */
+  usage(): { rssMb: number; cpuS: number } {
+    const status = readFileSync(`/proc/${this.child.pid}/status`, 'utf8');
+    const stat = readFileSync(`/proc/${this.child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+    return {
+      rssMb: Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024,
+      cpuS: (Number(stat[11]) + Number(stat[12])) / 100,
+    };
+  }
+
+  async stop(): Promise<void> {
+    const { sandboxes } = await this.connection.request('sandbox/list', {});
+    for (const { id } of sandboxes) await this.connection.request('sandbox/remove', { sandbox: id });
+    this.connection.close();
+    const ended = new Promise((resolve) => this.child.once('exit', resolve));
+    this.child.kill('SIGTERM');
+    await ended;
+    for (const path of mountsBelow(this.dir)) await unmount(path);
+    removeGroups(this.state);
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+function mountsBelow(dir: string): string[] {
+  const paths = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '');
+  return paths.filter((path) => path.startsWith(`${dir}/`)).reverse();
+}
+
+async function unmount(path: string): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    try {
+      execFileSync('umount', [path], { stdio: 'pipe' });
+      return;
+    } catch (error) {
+      if (tries > 100) throw error;
+      await sleep(50); // namespaces of branches are still being taken down
+    }
+  }
+}
+
+/** The daemon's folder of control groups is named after its state folder. */
+function removeGroups(state: string): void {
+  const suffix = Buffer.from(state).toString('hex').slice(-24);
+  for (const base of ['/sys/fs/cgroup', '/sys/fs/cgroup/unified']) {
+    const mine = join(base, `teleport-env-${suffix}`);
+    let names: string[] = [];
+    try {
+      names = readdirSync(mine, { withFileTypes: true })
+        .filter((e) => e.isDirectory())
+        .map((e) => e.name);
+    } catch {
+      continue; // cgroup v2 is mounted elsewhere
+    }
+    for (const name of names) {
+      writeFileSync(join(mine, name, 'cgroup.kill'), '1');
+      rmdirSync(join(mine, name));
+    }
+    rmdirSync(mine);
+  }
+}

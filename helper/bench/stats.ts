@@ -1,0 +1,21 @@
+/** Milliseconds of many runs of one thing. */
+export interface Summary {
+  n: number;
+  min: number;
+  p50: number;
+  p95: number;
+  p99: number;
+  max: number;
+}
+
+/** Nearest rank. @throws RangeError for no samples */
+export function summarize(samples: readonly number[]): Summary {
+  if (!samples.length) throw new RangeError('nothing was measured');
+  const sorted = [...samples].sort((a, b) => a - b);
+  const rank = (p: number): number => round(sorted[Math.max(0, Math.ceil(p * sorted.length) - 1)]!);
+  return { n: sorted.length, min: rank(0), p50: rank(0.5), p95: rank(0.95), p99: rank(0.99), max: rank(1) };
+}
+
+export function round(ms: number): number {
+  return Math.round(ms * 100) / 100;
+}

@@ -1,0 +1,459 @@
+/** The workloads of the goals, each a function that measures its rows. Peers and ours alternate within one run. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { COUNTER_PY, MEMORY_PY, SQLITE_PY } from './inside.ts';
+import { original } from './peers/original.ts';
+import { plainCriu } from './peers/plain-criu.ts';
+import type { PrivateHelper } from './private-helper.ts';
+import type { LeftOut, Row } from './row.ts';
+import { round, type Summary, summarize } from './stats.ts';
+import { Subject } from './subject.ts';
+
+export interface Bench {
+  helper: PrivateHelper;
+  criuDir: string;
+  /** Rollbacks of each kind. */
+  rounds: number;
+  seedCheckout: string | undefined;
+  rows: Row[];
+  leftOut: LeftOut[];
+  say(text: string): void;
+}
+
+type Goal = { text: string; holds: (s: Summary) => boolean };
+
+function add(bench: Bench, row: Omit<Row, 'goal' | 'value' | 'unit'>, samples: number[], goal?: Goal): Summary {
+  const value = summarize(samples);
+  bench.rows.push({
+    ...row,
+    unit: 'ms',
+    value,
+    ...(goal ? { goal: { text: goal.text, met: goal.holds(value) } } : {}),
+  });
+  bench.say(`${row.workload}: ${row.figure}, ${row.subject}: p50 ${value.p50} ms (n ${value.n})`);
+  return value;
+}
+
+/** Resident MB of a sandbox's payload. */
+async function weight(subject: Subject): Promise<string> {
+  const { processes } = await subject.connection.request('process/list', { sandbox: subject.id });
+  const mb = processes.reduce((sum, p) => sum + p.rss, 0) / 2 ** 20;
+  return `${processes.length} processes, ${round(mb)} MB resident`;
+}
+
+/** Rollbacks to the current checkpoint, whose standby is there, and to ones so far back that they have none. */
+async function rollbacks(
+  bench: Bench,
+  subject: Subject,
+  workload: string,
+  goals: { warm: Goal; cold: Goal },
+  between?: () => Promise<void>,
+): Promise<void> {
+  await subject.run('MARK=base');
+  const old: string[] = [];
+  for (let i = 0; i < 12; i++) old.push((await subject.checkpoint()).checkpoint.id);
+  const context = await weight(subject);
+  const { checkpoint } = await subject.checkpoint();
+  await subject.verified(checkpoint.id);
+  const warm: number[] = [];
+  const warmReply: number[] = [];
+  const cold: number[] = [];
+  const helperMs: number[] = [];
+  for (let i = 0; warm.length < bench.rounds && i < bench.rounds * 3; i++) {
+    await sleep(250); // the standby of the last round is being made
+    const rolled = await subject.rollback(checkpoint.id, 'base');
+    if (rolled.moved.path !== 'warm') continue;
+    warm.push(rolled.ms);
+    warmReply.push(rolled.replyMs);
+    helperMs.push(rolled.moved.rollbackMs);
+    await between?.();
+  }
+  for (let i = 0; cold.length < bench.rounds && i < bench.rounds * 3; i++) {
+    await sleep(100);
+    const rolled = await subject.rollback(old[i % old.length]!, 'base');
+    if (rolled.moved.path === 'cold') cold.push(rolled.ms);
+  }
+  add(bench, { workload, figure: 'rollback', subject: 'ours, standby ready', context }, warm, goals.warm);
+  add(bench, { workload, figure: 'rollback, reply only', subject: 'ours, standby ready', context }, warmReply);
+  add(bench, { workload, figure: 'rollback, in the helper', subject: 'ours, standby ready', context }, helperMs);
+  if (cold.length) add(bench, { workload, figure: 'rollback', subject: 'ours, cold', context }, cold, goals.cold);
+}
+
+async function checkpoints(
+  bench: Bench,
+  subject: Subject,
+  workload: string,
+  goals: { stopped?: Goal; done?: Goal } = {},
+): Promise<void> {
+  const stopped: number[] = [];
+  const done: number[] = [];
+  const context = await weight(subject);
+  for (let i = 0; i < bench.rounds; i++) {
+    await sleep(150);
+    const { checkpoint, ms } = await subject.checkpoint();
+    stopped.push(checkpoint.stoppedMs);
+    done.push(ms);
+  }
+  add(bench, { workload, figure: 'checkpoint, payload stopped', subject: 'ours', context }, stopped, goals.stopped);
+  add(bench, { workload, figure: 'checkpoint, to done', subject: 'ours', context }, done, goals.done);
+}
+
+export async function counter(bench: Bench): Promise<void> {
+  const subject = await Subject.create(bench.helper.connection, { 'counter.py': COUNTER_PY });
+  const plain = plainCriu(bench.criuDir);
+  const seed = bench.seedCheckout ? original(bench.seedCheckout, bench.criuDir) : null;
+  const plainMs: number[] = [];
+  const plainCheckpoint: number[] = [];
+  const originalMs: number[] = [];
+  try {
+    await subject.run('python3 counter.py & sleep 0.3');
+    await plain.begin();
+    for (let i = 0; i < 5; i++) plainCheckpoint.push(await plain.ask('checkpoint'));
+    await seed?.begin();
+    await rollbacks(
+      bench,
+      subject,
+      'counter',
+      {
+        warm: { text: 'p50 ≤ 1.8 ms', holds: (s) => s.p50 <= 1.8 },
+        cold: { text: 'p50 ≤ 25 ms', holds: (s) => s.p50 <= 25 },
+      },
+      async () => {
+        plainMs.push(await plain.ask('rollback'));
+        if (seed) originalMs.push(await seed.ask('rollback'));
+      },
+    );
+    await checkpoints(bench, subject, 'counter', {
+      stopped: { text: 'p50 ≤ 10.8 ms', holds: (s) => s.p50 <= 10.8 },
+      done: { text: 'p50 ≤ 45 ms', holds: (s) => s.p50 <= 45 },
+    });
+    add(
+      bench,
+      { workload: 'counter', figure: 'rollback', subject: 'plain CRIU + cp -a', context: 'until the restore returns' },
+      plainMs,
+    );
+    add(
+      bench,
+      { workload: 'counter', figure: 'checkpoint, to done', subject: 'plain CRIU + cp -a', context: '' },
+      plainCheckpoint,
+    );
+    if (originalMs.length) {
+      const theirs = add(
+        bench,
+        { workload: 'counter', figure: 'rollback', subject: 'original', context: 'its own call, until it returns' },
+        originalMs,
+      );
+      for (const [which, times] of [
+        ['ours, standby ready', 80],
+        ['ours, cold', 6],
+      ] as const) {
+        const mine = bench.rows.find((r) => r.workload === 'counter' && r.figure === 'rollback' && r.subject === which);
+        if (!mine) continue;
+        const ratio = round(theirs.p50 / (mine.value as Summary).p50);
+        const goal = { text: `≥ ${times} times`, met: ratio >= times };
+        bench.rows.push({
+          workload: 'counter',
+          figure: 'times faster than the original',
+          subject: which,
+          unit: '/s',
+          value: ratio,
+          context: 'ratio of the medians',
+          goal,
+        });
+      }
+    } else if (!bench.seedCheckout) bench.leftOut.push({ subject: 'original', why: 'no --seed-checkout was given' });
+  } finally {
+    await plain.end();
+    await seed?.end();
+    await subject.remove();
+  }
+}
+
+export async function agent(bench: Bench): Promise<void> {
+  const subject = await Subject.create(bench.helper.connection, { 'sqlite.py': SQLITE_PY });
+  try {
+    const { session } = await subject.connection.request('session/open', { sandbox: subject.id, kind: 'terminal' });
+    const type = Buffer.from('sleep 1000 &\nsleep 1001 &\n').toString('base64');
+    await subject.connection.request('session/write', { sandbox: subject.id, session, data: type });
+    await subject.run(
+      'python3 -m http.server 8123 >/dev/null 2>&1 & python3 sqlite.py & node -e "setInterval(() => {}, 20)" & sleep 1',
+    );
+    await rollbacks(bench, subject, 'agent', {
+      warm: { text: 'p50 ≤ 1.8 ms', holds: (s) => s.p50 <= 1.8 },
+      cold: { text: 'p50 ≤ 60 ms', holds: (s) => s.p50 <= 60 },
+    });
+    await checkpoints(bench, subject, 'agent');
+  } finally {
+    await subject.remove();
+  }
+}
+
+export function memory(mb: number): (bench: Bench) => Promise<void> {
+  return async (bench) => {
+    const workload = `mem-${mb}`;
+    const subject = await Subject.create(bench.helper.connection, { 'memory.py': MEMORY_PY });
+    const few = { ...bench, rounds: Math.min(bench.rounds, mb >= 1000 ? 6 : 15) };
+    try {
+      await subject.run(`python3 memory.py ${mb} & while [ ! -e ready ]; do sleep 0.05; done`);
+      await rollbacks(few, subject, workload, {
+        warm: { text: 'p50 ≤ 5 ms', holds: (s) => s.p50 <= 5 },
+        cold: { text: 'p50 < 500 ms', holds: (s) => s.p50 < 500 },
+      });
+      await checkpoints(few, subject, workload);
+    } finally {
+      await subject.remove();
+    }
+  };
+}
+
+export async function files(bench: Bench): Promise<void> {
+  const subject = await Subject.create(bench.helper.connection, { 'counter.py': COUNTER_PY });
+  try {
+    await subject.run('python3 counter.py & sleep 0.3; MARK=few');
+    const few = (await subject.checkpoint()).checkpoint.id;
+    await subject.run("mkdir many; python3 -c \"for i in range(100000): open(f'many/{i}', 'w').close()\"; MARK=many");
+    const many = (await subject.checkpoint()).checkpoint;
+    const filler: string[] = [];
+    for (let i = 0; i < 8; i++) filler.push((await subject.checkpoint()).checkpoint.id);
+    const back: number[] = [];
+    for (let i = 0; i < bench.rounds; i++) {
+      await sleep(200);
+      back.push((await subject.rollback(i % 2 ? few : many.id, i % 2 ? 'few' : 'many')).ms);
+    }
+    const context = `${many.filesChanged} files changed, between both moments in turn`;
+    const base = bench.rows.find(
+      (r) => r.workload === 'counter' && r.figure === 'rollback' && r.subject === 'ours, cold',
+    );
+    const limit = base ? (base.value as Summary).p50 * 1.5 : Number.POSITIVE_INFINITY;
+    add(bench, { workload: 'files-100k', figure: 'rollback', subject: 'ours', context }, back, {
+      text: `p50 ≤ 1.5 × counter, cold${base ? ` (${round(limit)} ms)` : ''}`,
+      holds: (s) => s.p50 <= limit,
+    });
+  } finally {
+    await subject.remove();
+  }
+}
+
+export async function deep(bench: Bench): Promise<void> {
+  const subject = await Subject.create(bench.helper.connection, { 'counter.py': COUNTER_PY });
+  const depth = 1000;
+  try {
+    await subject.run('python3 counter.py & sleep 0.2');
+    const ids: string[] = [];
+    for (let i = 0; i < depth; i++) {
+      await subject.run(`MARK=m${i}; echo ${i} > f${i}`);
+      ids.push((await subject.checkpoint()).checkpoint.id);
+      if (i % 200 === 199) bench.say(`deep-1000: ${i + 1} checkpoints`);
+    }
+    const at: Record<string, number> = { first: 0, middle: depth / 2, last: depth - 5 };
+    const p50: Record<string, number> = {};
+    const rounds = Math.max(10, Math.floor(bench.rounds / 2));
+    const samples: Record<string, number[]> = { first: [], middle: [], last: [] };
+    for (let i = 0; i < rounds; i++)
+      for (const [name, index] of Object.entries(at)) {
+        await sleep(150);
+        samples[name]!.push((await subject.rollback(ids[index]!, `m${index}`)).ms);
+      }
+    for (const name of Object.keys(at)) {
+      const goal =
+        name === 'last' ? { text: '≤ 2 × the first', holds: (s: Summary) => s.p50 <= 2 * p50.first! } : undefined;
+      p50[name] = add(
+        bench,
+        { workload: 'deep-1000', figure: `rollback to the ${name}`, subject: 'ours', context: `a chain of ${depth}` },
+        samples[name]!,
+        goal,
+      ).p50;
+    }
+  } finally {
+    await subject.remove();
+  }
+}
+
+export async function wide(bench: Bench): Promise<void> {
+  const subject = await Subject.create(bench.helper.connection, { 'counter.py': COUNTER_PY, reward: '1' });
+  const { connection, id: sandbox } = subject;
+  try {
+    await subject.run('python3 counter.py & sleep 0.2; MARK=base');
+    const { checkpoint } = await subject.checkpoint();
+    const rollout = async (): Promise<void> => {
+      const { branch } = await connection.request('branch/fork', { sandbox, checkpoint: checkpoint.id });
+      const text = await subject.run('echo 2 > reward; cat reward', branch);
+      if (text.trim() !== '2') throw new Error(`a rollout's reward was ${text}`);
+      await connection.request('branch/discard', { sandbox, branch });
+    };
+    for (const width of [1, 8]) {
+      const total = 1000;
+      const times: number[] = [];
+      const begun = performance.now();
+      let left = total;
+      await Promise.all(
+        Array.from({ length: width }, async () => {
+          while (left-- > 0) {
+            const t = performance.now();
+            await rollout();
+            times.push(performance.now() - t);
+          }
+        }),
+      );
+      const rate = round((total * 1000) / (performance.now() - begun));
+      const fifth = Math.floor(times.length / 5);
+      const early = summarize(times.slice(0, fifth)).p50;
+      const late = summarize(times.slice(-fifth)).p50;
+      const context = `${total} rollouts, ${width} at a time; first fifth p50 ${early} ms, last fifth ${late} ms`;
+      const goal = { text: '≥ 60/s', met: rate >= 60 };
+      bench.rows.push({
+        workload: 'wide-1000',
+        figure: 'rollouts',
+        subject: `ours, ${width} at a time`,
+        unit: '/s',
+        value: rate,
+        context,
+        goal,
+      });
+      bench.say(`wide-1000: ${rate}/s, ${width} at a time`);
+    }
+  } finally {
+    await subject.remove();
+  }
+}
+
+/** The sed trap as a tree search: a model takes 1 s an answer; what share of the rest of the time does the search cost? */
+export async function mcts(bench: Bench): Promise<void> {
+  const text = '{"api_version": "v1"}\n';
+  const subject = await Subject.create(bench.helper.connection, {
+    'config1.json': text,
+    'config2.json': text,
+    'ignore_me.txt': text,
+    'counter.py': COUNTER_PY,
+  });
+  const { connection, id: sandbox } = subject;
+  const actions = [
+    "sed -i 's/v1/v2/g' *",
+    "sed -i 's/v1/v2/g' config1.json",
+    "sed -i 's/v1/v2/g' config2.json",
+    'rm -f config1.json',
+    'true',
+  ];
+  try {
+    await subject.run('python3 counter.py & sleep 0.2');
+    interface Node {
+      id: string;
+      tried: number;
+      visits: number;
+      value: number;
+      children: Node[];
+    }
+    const root: Node = { id: (await subject.checkpoint()).checkpoint.id, tried: 0, visits: 0, value: 0, children: [] };
+    let waited = 0;
+    const begun = performance.now();
+    const expansions = 100;
+    for (let i = 0; i < expansions; i++) {
+      const path = [root];
+      while (path.at(-1)!.tried === actions.length && path.at(-1)!.children.length) {
+        const at = path.at(-1)!;
+        path.push([...at.children].sort((a, b) => uct(b, at.visits) - uct(a, at.visits))[0]!);
+      }
+      const node = path.at(-1)!;
+      const asked = performance.now();
+      const rolledBack = connection.request('checkpoint/rollback', { sandbox, checkpoint: node.id, discard: true });
+      await sleep(1000); // the model
+      waited += performance.now() - asked;
+      await rolledBack;
+      const action = actions[node.tried++ % actions.length]!;
+      const ran = await connection.request('run', {
+        sandbox,
+        line: `${action}; grep -l v2 *.json | wc -l; grep -c v1 ignore_me.txt`,
+        checkpoint: true,
+      });
+      const [good, kept] = Buffer.from(ran.output, 'base64').toString().trim().split('\n').slice(-2).map(Number);
+      const reward = (good! + 2 * kept!) / 4;
+      const child: Node = { id: ran.checkpoint!.id, tried: 0, visits: 0, value: 0, children: [] };
+      node.children.push(child);
+      for (const n of [...path, child]) {
+        n.visits++;
+        n.value += reward;
+      }
+    }
+    const wall = performance.now() - begun;
+    const share = round((100 * (wall - waited)) / wall);
+    const goal = { text: '≤ 2 %', met: share <= 2 };
+    const context = `${expansions} expansions, 1 s a model's answer, rollback while it answers`;
+    bench.rows.push({
+      workload: 'mcts',
+      figure: 'time not spent waiting for the model',
+      subject: 'ours',
+      unit: '%',
+      value: share,
+      context,
+      goal,
+    });
+    bench.say(`mcts: ${share} % of the time not spent waiting for the model`);
+  } finally {
+    await subject.remove();
+  }
+}
+
+function uct(n: { visits: number; value: number }, parent: number): number {
+  return n.value / n.visits + 1.4 * Math.sqrt(Math.log(parent) / n.visits);
+}
+
+/** What exec costs over running the same outside, and what the helper takes at rest. */
+export async function upkeep(bench: Bench): Promise<void> {
+  const { execFileSync } = await import('node:child_process');
+  const subject = await Subject.create(bench.helper.connection, { a: '' });
+  const { connection, id: sandbox } = subject;
+  try {
+    const over: number[] = [];
+    for (let i = 0; i < bench.rounds; i++) {
+      const begun = performance.now();
+      const exited = new Promise<void>((resolve) => {
+        const off = connection.on('session/exit', () => {
+          off();
+          resolve();
+        });
+      });
+      await connection.request('session/open', { sandbox, kind: 'process', argv: ['/bin/true'] });
+      await exited;
+      const inside = performance.now() - begun;
+      const outsideBegun = performance.now();
+      execFileSync('/bin/true');
+      over.push(inside - (performance.now() - outsideBegun));
+    }
+    add(
+      bench,
+      { workload: 'upkeep', figure: 'exec over the same outside', subject: 'ours', context: '/bin/true' },
+      over,
+      {
+        text: 'p50 ≤ 3 ms',
+        holds: (s) => s.p50 <= 3,
+      },
+    );
+    await sleep(2000);
+    const before = bench.helper.usage();
+    await sleep(5000);
+    const after = bench.helper.usage();
+    const cpu = round(((after.cpuS - before.cpuS) / 5) * 100);
+    bench.rows.push({
+      workload: 'upkeep',
+      figure: 'helper at rest, resident',
+      subject: 'ours',
+      unit: 'MB',
+      value: round(after.rssMb),
+      context: `CPU ${cpu} % over 5 s`,
+      goal: { text: '≤ 100 MB, no CPU', met: after.rssMb <= 100 && cpu <= 0.5 },
+    });
+  } finally {
+    await subject.remove();
+  }
+}
+
+export const WORKLOADS: Record<string, (bench: Bench) => Promise<void>> = {
+  counter,
+  agent,
+  'mem-100': memory(100),
+  'mem-1000': memory(1000),
+  'files-100k': files,
+  'deep-1000': deep,
+  'wide-1000': wide,
+  mcts,
+  upkeep,
+};

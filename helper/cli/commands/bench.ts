@@ -1,0 +1,32 @@
+import type { Command } from 'commander';
+import type { Context } from '../context.ts';
+import { define } from '../define.ts';
+import { positive } from '../options.ts';
+
+interface BenchWords {
+  rounds: number;
+  seedCheckout?: string;
+  out?: string;
+}
+
+export function registerBench(program: Command, ctx: Context): void {
+  define<BenchWords>(program, ctx, {
+    usage: 'bench [WORKLOAD...]',
+    summary: 'measure rollbacks and checkpoints beside other ways to do it',
+    examples: ['bench counter agent', 'bench --out build/bench --seed-checkout ../teleport-env-python'],
+    options: (command) =>
+      command
+        .option('--rounds <count>', 'rollbacks of each kind', positive, 30)
+        .option('--seed-checkout <dir>', 'a checkout of the original to measure beside ours')
+        .option('--out <dir>', 'write bench.json, bench.md and bench.svg there'),
+    action: async (ctx, workloads, { rounds, seedCheckout, out }) => {
+      const { bench } = await import('../../bench/main.ts');
+      const program = [...process.execArgv, process.argv[1]!];
+      const say = (text: string): void => {
+        if (!ctx.json) ctx.io.stderr.write(`${text}\n`);
+      };
+      const { report, text } = await bench({ program, workloads, rounds, seedCheckout, out, say });
+      await ctx.answer(report, `\n${text}`);
+    },
+  });
+}

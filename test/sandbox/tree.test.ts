@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { builtOn, type Collectable, collect, layersOf, lineOf, reparented } from '../../helper/sandbox/tree.ts';
+
+/** `id<parent/base` */
+function tree(...lines: string[]): Map<string, Collectable> {
+  return new Map(
+    lines.map((line, i) => {
+      const [id, parent, base] = line.split(/[</]/);
+      const node = {
+        id: id!,
+        parent: parent || null,
+        base: base || null,
+        createdAt: new Date(i * 1000).toISOString(),
+        bytes: 10,
+        label: null,
+      };
+      return [id!, node];
+    }),
+  );
+}
+
+describe('the tree of checkpoints', () => {
+  // k1 and k2 were made by one branch of k0, k3 by a branch of k2.
+  const some = tree('k0', 'k1<k0/k0', 'k2<k1/k0', 'k3<k2/k2');
+
+  it('lays layers on the base of the branch, not on the moment before', () => {
+    assert.deepEqual(layersOf(some, 'k2'), ['k2', 'k0']);
+    assert.deepEqual(layersOf(some, 'k3'), ['k3', 'k2', 'k0']);
+    assert.deepEqual(lineOf(some, 'k3'), ['k0', 'k1', 'k2', 'k3']);
+  });
+
+  it('tells a missing layer and a circle instead of going on for ever', () => {
+    assert.throws(() => layersOf(tree('k1<k0/k0'), 'k1'), /k0, in need by k1, is missing/);
+    assert.throws(() => layersOf(tree('k1<k2/k2', 'k2<k1/k1'), 'k1'), /lies below itself/);
+    assert.ok(lineOf(tree('k1<k2/k2', 'k2<k1/k1'), 'k1').length <= 3);
+  });
+
+  it('knows what is built on what, and who inherits a deleted moment', () => {
+    assert.deepEqual(builtOn(some, 'k0'), ['k1', 'k2']);
+    assert.deepEqual(builtOn(some, 'k1'), []);
+    assert.deepEqual(reparented(some, 'k1'), [{ id: 'k2', parent: 'k0' }]);
+  });
+
+  it('collects the oldest first, and never what is in need, labelled or the root', () => {
+    const nodes = [...tree('k0', 'k1<k0/k0', 'k2<k1/k0', 'k3<k2/k2', 'k4<k3/k2', 'k5<k4/k2').values()];
+    assert.deepEqual(collect(nodes, new Set(['k5']), { keep: 3 }, 0), ['k1', 'k3', 'k4']);
+    nodes[3]!.label = 'keep me';
+    assert.deepEqual(collect(nodes, new Set(['k5']), { keep: 3 }, 0), ['k1', 'k4']);
+    assert.deepEqual(collect(nodes, new Set(['k5']), {}, 0), []);
+    assert.deepEqual(collect(nodes, new Set(['k5']), { maxBytes: 50 }, 0), ['k1']);
+    assert.deepEqual(collect(nodes, new Set(['k5']), { maxAgeMs: 2500 }, 4000), ['k1']);
+  });
+
+  it('keeps every chain whole, whatever it collects', () => {
+    for (let seed = 1; seed <= 200; seed++) {
+      let state = seed;
+      const random = (n: number): number => {
+        state = (state * 1103515245 + 12345) & 0x7fffffff;
+        return state % n;
+      };
+      const lines = ['k0'];
+      for (let i = 1; i < 20; i++) lines.push(`k${i}<k${random(i)}/k${random(i)}`);
+      const nodes = tree(...lines);
+      const needed = new Set([`k${random(20)}`, `k${random(20)}`]);
+      for (const id of collect([...nodes.values()], needed, { keep: random(20) + 1 }, 0)) {
+        assert.ok(!needed.has(id) && id !== 'k0');
+        nodes.delete(id);
+      }
+      for (const id of nodes.keys()) assert.doesNotThrow(() => layersOf(nodes, id));
+    }
+  });
+});
