@@ -27,6 +27,7 @@ export interface TarEntry {
 }
 
 export class TarError extends Error {}
+const NOT_ONE = 'it is not a tar archive, or it is damaged';
 
 /** Exact reads from a stream of chunks. */
 class Source {
@@ -91,7 +92,7 @@ function number(header: Buffer, from: number, length: number): number {
   }
   const digits = text(header, from, length).trim();
   if (digits === '') return 0;
-  if (!/^[0-7]+$/.test(digits)) throw new TarError('a header in it is not one');
+  if (!/^[0-7]+$/.test(digits)) throw new TarError(NOT_ONE);
   return Number.parseInt(digits, 8);
 }
 
@@ -142,7 +143,7 @@ export async function* readTar(stream: AsyncIterable<Buffer>): AsyncGenerator<Ta
       while ((await source.some(1 << 20)) !== null); // whoever sums the stream up sees all of it
       return;
     }
-    if (!isSummed(header)) throw new TarError('it is not a tar archive, or it is damaged');
+    if (!isSummed(header)) throw new TarError(NOT_ONE);
     const flag = String.fromCharCode(header[156]!);
     let size = number(header, 124, 12);
     if ('xgLK'.includes(flag)) {
