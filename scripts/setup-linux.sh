@@ -28,6 +28,7 @@ needs=(
   "mount=mount=mounts it"
   "losetup=mount=makes a disk of its file"
   "setpriv=util-linux=builds without root's rights when you use sudo"
+  "nft=nftables=lets a sandbox out to the network, where one asks for it"
   "flock=util-linux=keeps two set-ups apart"
   "python3=python3=runs the demonstration's programs"
 )

@@ -59,6 +59,7 @@ export async function doctor(patient: Patient): Promise<Need[]> {
     patient.volume ? volume(patient.volume) : null,
     cgroup(root),
     dirtyTracking(patient.criu),
+    nat(),
     disk(patient.state),
   ];
   return needs.filter((need) => need !== null);
@@ -287,6 +288,17 @@ function dirtyTracking(found: CheckResult | null | undefined): Need | null {
     ? 'this kernel tells which memory was written'
     : 'this kernel does not tell CRIU which memory was written: every checkpoint holds all memory';
   return { id: 'dirty-tracking', title: 'Dirty tracking', status: 'ok', detail };
+}
+
+function nat(): Need {
+  const need = { id: 'nat', title: 'Network for sandboxes' };
+  if (['/usr/sbin/nft', '/sbin/nft'].some((path) => existsSync(path))) return { ...need, status: 'ok', detail: 'nft' };
+  return {
+    ...need,
+    status: 'warning',
+    detail: 'nft is missing: sandboxes run without network only',
+    remedy: 'apt-get install nftables',
+  };
 }
 
 function disk(state: string): Need {
