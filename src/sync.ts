@@ -85,16 +85,21 @@ async function loadTimeline({ helper, store }: App): Promise<void> {
   store.setTimeline(sandbox.id, { checkpoints, current, more });
 }
 
-function chooseShown({ context, store }: App): void {
+function chooseShown({ context, store, helper }: App): void {
   if (store.shown) return;
   const folders = (workspace.workspaceFolders ?? []).map((f) => f.uri.fsPath);
-  store.show(preferred(store, context.workspaceState.get<string>(SHOWN), folders));
+  const here = (at: string) => folders.includes(helper.place.fromHelperPath(at));
+  store.show(preferred(store, context.workspaceState.get<string>(SHOWN), here));
 }
 
 /** The one that was shown before, else the open folder's, else the only one. */
-export function preferred(store: Store, before: string | undefined, folders: readonly string[]): string | undefined {
+export function preferred(
+  store: Store,
+  before: string | undefined,
+  isOpen: (workspace: string) => boolean,
+): string | undefined {
   const all = store.sandboxes;
   if (before && store.sandbox(before)) return before;
-  const here = all.find((s) => folders.includes(s.workspace));
+  const here = all.find((s) => isOpen(s.workspace));
   return (here ?? (all.length === 1 ? all[0] : undefined))?.id;
 }

@@ -40,5 +40,6 @@ export function nativePlace(options: () => NativeOptions): Place {
       return { command: command!, args, env: {} };
     },
     toHelperPath: (path) => path,
+    fromHelperPath: (path) => path,
   };
 }

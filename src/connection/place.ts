@@ -21,6 +21,8 @@ export interface Place {
   setUp(): Executable | null;
   /** A path on this side as it is over there. */
   toHelperPath(path: string): string;
+  /** The other way round; one that only the other side has stays as it is. */
+  fromHelperPath(path: string): string;
 }
 
 export interface Executable {

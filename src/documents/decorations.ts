@@ -15,11 +15,12 @@ export const decorations: Feature = (app) => {
   const update = async () => {
     const sandbox = store.shown;
     const wanted = workspace.getConfiguration().get<boolean>(SETTINGS.decorations, true);
-    const here = sandbox && workspace.workspaceFolders?.some((f) => f.uri.fsPath === sandbox.workspace);
+    const folder = sandbox && helper.place.fromHelperPath(sandbox.workspace);
+    const here = workspace.workspaceFolders?.some((f) => f.uri.fsPath === folder);
     let found = new Set<string>();
-    if (wanted && here && sandbox.head && helper.state.kind === 'ready') {
+    if (wanted && here && sandbox?.head && helper.state.kind === 'ready') {
       const { changes } = await helper.ask('diff', { sandbox: sandbox.id, from: 'k0', path: sandbox.workspace });
-      found = new Set(changes.filter((c) => c.type !== 'folder').map((c) => c.path));
+      found = new Set(changes.filter((c) => c.type !== 'folder').map((c) => helper.place.fromHelperPath(c.path)));
     }
     const touched = [...marked, ...found].filter((path) => marked.has(path) !== found.has(path));
     marked = found;

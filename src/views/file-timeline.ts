@@ -1,3 +1,4 @@
+import { isAbsolute, posix, relative, sep } from 'node:path';
 import { Disposable, EventEmitter, ThemeIcon, type Uri, workspace } from 'vscode';
 import type { App, Feature } from '../app.ts';
 import { COMMANDS, SCHEME } from '../ids.ts';
@@ -40,12 +41,12 @@ export const fileTimeline: Feature = (app) => {
 async function itemsFor({ store, helper }: App, uri: Uri): Promise<object[]> {
   const sandbox = store.shown;
   const timeline = sandbox && store.timeline(sandbox.id);
-  if (!sandbox || !timeline || helper.state.kind !== 'ready' || !uri.path.startsWith(`${sandbox.workspace}/`))
-    return [];
+  const path = sandbox && insidePath(helper.place.fromHelperPath(sandbox.workspace), sandbox.workspace, uri.fsPath);
+  if (!sandbox || !timeline || helper.state.kind !== 'ready' || path === null) return [];
   const steps = timeline.checkpoints.filter((c) => c.parent !== null && c.filesChanged > 0).slice(0, MOST_STEPS);
   const touched = await Promise.all(
     steps.map(async (step) => {
-      const params = { sandbox: sandbox.id, from: step.parent!, to: step.id, path: uri.path };
+      const params = { sandbox: sandbox.id, from: step.parent!, to: step.id, path };
       const { changes } = await helper.ask('diff', params).catch(() => ({ changes: [] }));
       return changes.length > 0;
     }),
@@ -65,4 +66,11 @@ async function itemsFor({ store, helper }: App, uri: Uri): Promise<object[]> {
         arguments: [{ kind: 'entry', sandbox: sandbox.id, id: step.id }],
       },
     }));
+}
+
+/** A file of the folder as the sandbox has it; null for one that is elsewhere. */
+export function insidePath(folder: string, workspace: string, file: string): string | null {
+  const below = relative(folder, file);
+  if (below === '' || below === '..' || below.startsWith(`..${sep}`) || isAbsolute(below)) return null;
+  return posix.join(workspace, ...below.split(sep));
 }

@@ -42,6 +42,7 @@ export function multipassPlace(options: MultipassPlaceOptions): Place {
       options.survivesReload() ? { ...machine.shellProgram(sandbox, branch, session), env: {} } : null,
     setUp: () => null,
     toHelperPath: (path) => machine.toMachine(path),
+    fromHelperPath: (path) => machine.toHost(path) ?? path,
   };
 }
 

@@ -1,0 +1,55 @@
+/** What the extension's connection is over VS Code's client library, over plain JSON-RPC: the same place, the same wire. */
+import { spawn } from 'node:child_process';
+import { createMessageConnection, StreamMessageReader, StreamMessageWriter } from 'vscode-jsonrpc/node';
+import type { BridgeMethod, BridgeParams, BridgeResult } from '../../helper/protocol/bridge.ts';
+import type { Method, Params, Result } from '../../helper/protocol/methods.ts';
+import type { Place } from '../../src/connection/place.ts';
+import type { Wire } from '../../src/connection/wire.ts';
+
+type ParamsOf<M> = M extends BridgeMethod ? BridgeParams<M> : M extends Method ? Params<M> : never;
+type ResultOf<M> = M extends BridgeMethod ? BridgeResult<M> : M extends Method ? Result<M> : never;
+
+export interface Client {
+  ask<M extends Method | BridgeMethod>(method: M, params: ParamsOf<M>): Promise<ResultOf<M>>;
+  readonly told: { name: string; params: unknown }[];
+  close(): Promise<void>;
+}
+
+/** Prepares the place, starts its client process and shakes hands. */
+export async function connect(place: Place): Promise<Client & { handshake: BridgeResult<'teleport/handshake'> }> {
+  await place.prepare?.();
+  const { command, args, env } = place.connect();
+  const child = spawn(command, [...args], { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'inherit'] });
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  const rpc = createMessageConnection(new StreamMessageReader(child.stdout), new StreamMessageWriter(child.stdin));
+  const told: Client['told'] = [];
+  rpc.onNotification((name, params) => void told.push({ name, params: Array.isArray(params) ? params[0] : params }));
+  rpc.listen();
+  const plain: Wire = {
+    get alive() {
+      return child.exitCode === null;
+    },
+    request: (method, params) =>
+      Promise.race([
+        rpc.sendRequest(method, params),
+        ended.then((code) => Promise.reject(new Error(`the client process ended with ${code} during ${method}`))),
+      ]),
+    dispose: () => rpc.dispose(),
+  };
+  const events = { notified: (name: string, params: unknown) => void told.push({ name, params }), closed: () => {} };
+  const wire = place.wrap?.(plain, events) ?? plain;
+  await wire.request('initialize', { processId: null, rootUri: null, capabilities: {} }, undefined, 0);
+  const ask: Client['ask'] = async (method, params) =>
+    (await wire.request(method, params as object, undefined, 0)) as never;
+  const handshake = await ask('teleport/handshake', { client: 'vm test' });
+  return {
+    ask,
+    told,
+    handshake,
+    close: async () => {
+      child.stdin.end();
+      await ended;
+      wire.dispose();
+    },
+  };
+}
