@@ -11,6 +11,7 @@ import { fileSystem } from './documents/file-system.ts';
 import { SETTINGS } from './ids.ts';
 import { useTranslation } from './l10n.ts';
 import { moments } from './moments.ts';
+import { ports } from './ports/ports.ts';
 import { sandboxes } from './sandboxes.ts';
 import { doctor } from './setup/doctor.ts';
 import { machineOf, realProbes } from './setup/machine.ts';
@@ -36,6 +37,7 @@ const FEATURES: readonly Feature[] = [
   moments,
   sandboxes,
   terminals,
+  ports,
   commandEntries,
   fileSystem,
   diffs,

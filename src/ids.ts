@@ -36,6 +36,9 @@ export const COMMANDS = {
   compareWithSelected: 'teleportEnv.compareWithSelected',
   apply: 'teleportEnv.apply',
   exportPatch: 'teleportEnv.exportPatch',
+  // ports
+  openPort: 'teleportEnv.openPort',
+  previewPort: 'teleportEnv.previewPort',
   // set-up
   setUp: 'teleportEnv.setUp',
   tryIt: 'teleportEnv.tryIt',

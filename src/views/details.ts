@@ -1,10 +1,11 @@
 import type { Disposable } from 'vscode';
+import type { Port } from '../../helper/protocol/model.ts';
 import type { Ask } from '../connection/helper.ts';
 import { Signal } from '../signal.ts';
 import type { Details as Known } from './sandboxes-model.ts';
 import type { Store, StoreChange } from './store.ts';
 
-type What = 'changes' | 'processes';
+type What = 'changes' | 'processes' | 'ports';
 const SETTLE_MS = 150;
 
 /** Files changed and processes of a branch: asked for when a view wants them, again when something happened there. */
@@ -12,6 +13,7 @@ export class Details implements Disposable {
   private readonly known = new Map<string, { -readonly [K in keyof Known]: Known[K] }>();
   private readonly wanted = new Map<string, Set<What>>();
   private readonly waiting = new Map<string, NodeJS.Timeout>();
+  private readonly forwards = new Map<string, number>();
   private readonly signal = new Signal<{ sandbox: string; branch: string }>();
   private readonly listening: Disposable;
   private disposed = false;
@@ -35,6 +37,22 @@ export class Details implements Disposable {
     const wanted = this.wanted.get(key) ?? new Set();
     this.wanted.set(key, wanted.add(what));
     if (!this.known.get(key)?.[what]) await this.fetch(sandbox, branch, what);
+  }
+
+  /** Told by the helper itself. */
+  setPorts(sandbox: string, branch: string, ports: readonly Port[]): void {
+    this.know(sandbox, branch, { ports });
+  }
+
+  /** Where a port of a sandbox is on this machine, once it was asked for. */
+  forward(sandbox: string, port: number): number | undefined {
+    return this.forwards.get(`${sandbox}/${port}`);
+  }
+
+  setForward(sandbox: string, port: number, local: number): void {
+    this.forwards.set(`${sandbox}/${port}`, local);
+    const head = this.store.sandbox(sandbox)?.head;
+    if (head) this.signal.emit({ sandbox, branch: head });
   }
 
   refresh(sandbox: string): void {
@@ -70,17 +88,27 @@ export class Details implements Disposable {
     const key = `${sandbox}/${branch}`;
     const from = this.store.sandbox(sandbox)?.branches.find((b) => b.id === branch)?.checkpoint;
     try {
-      const found: Known =
-        what === 'processes'
-          ? { processes: (await this.ask('process/list', { sandbox, branch })).processes }
-          : from
-            ? { changes: (await this.ask('diff', { sandbox, from, to: branch })).changes }
-            : {};
-      if (this.disposed || !this.wanted.has(key)) return;
-      this.known.set(key, { ...this.known.get(key), ...found });
-      this.signal.emit({ sandbox, branch });
+      const found = await this.question(sandbox, branch, from, what);
+      if (!this.disposed && this.wanted.has(key)) this.know(sandbox, branch, found);
     } catch {
       // A branch may be gone by now, or the helper; both say so elsewhere. What we knew before stays.
     }
+  }
+
+  private async question(sandbox: string, branch: string, from: string | undefined, what: What): Promise<Known> {
+    switch (what) {
+      case 'processes':
+        return { processes: (await this.ask('process/list', { sandbox, branch })).processes };
+      case 'ports':
+        return { ports: (await this.ask('port/list', { sandbox, branch })).ports };
+      case 'changes':
+        return from ? { changes: (await this.ask('diff', { sandbox, from, to: branch })).changes } : {};
+    }
+  }
+
+  private know(sandbox: string, branch: string, found: Known): void {
+    const key = `${sandbox}/${branch}`;
+    this.known.set(key, { ...this.known.get(key), ...found });
+    this.signal.emit({ sandbox, branch });
   }
 }

@@ -1,4 +1,4 @@
-import type { Branch, Change, Checkpoint, Process, Sandbox } from '../../helper/protocol/model.ts';
+import type { Branch, Change, Checkpoint, Port, Process, Sandbox } from '../../helper/protocol/model.ts';
 import type { ConnectionState } from '../connection/state.ts';
 import { t } from '../l10n.ts';
 import { bytes, checkpoints, files, nameOf, oneLine, processes, stateOf } from './words.ts';
@@ -8,6 +8,8 @@ export type Node =
   | { readonly kind: 'sandbox'; readonly sandbox: string }
   | { readonly kind: 'current'; readonly sandbox: string; readonly branch: string }
   | { readonly kind: 'fork'; readonly sandbox: string; readonly branch: string }
+  | { readonly kind: 'ports'; readonly sandbox: string; readonly branch: string }
+  | { readonly kind: 'port'; readonly sandbox: string; readonly branch: string; readonly port: number }
   | { readonly kind: 'processes'; readonly sandbox: string; readonly branch: string }
   | { readonly kind: 'process'; readonly sandbox: string; readonly branch: string; readonly pid: number }
   | { readonly kind: 'change'; readonly sandbox: string; readonly branch: string; readonly path: string }
@@ -19,6 +21,8 @@ export function nodeId(node: Node): string {
       return node.sandbox;
     case 'process':
       return `${node.sandbox}/${node.branch}/process/${node.pid}`;
+    case 'port':
+      return `${node.sandbox}/${node.branch}/port/${node.port}`;
     case 'change':
       return `${node.sandbox}/${node.branch}/change${node.path}`;
     default:
@@ -30,6 +34,7 @@ export function nodeId(node: Node): string {
 export interface Details {
   readonly changes?: readonly Change[] | undefined;
   readonly processes?: readonly Process[] | undefined;
+  readonly ports?: readonly Port[] | undefined;
 }
 
 export interface Line {
@@ -81,12 +86,14 @@ const ICONS: Record<Sandbox['state'], string> = {
   failed: 'error',
 };
 
-export function branchNodes(sandbox: Sandbox): Node[] {
+/** `head`'s details: ports stand there where something listens. */
+export function branchNodes(sandbox: Sandbox, details?: Details): Node[] {
   const nodes: Node[] = [];
   const { id, head } = sandbox;
   if (head !== null) nodes.push({ kind: 'current', sandbox: id, branch: head });
   for (const branch of sandbox.branches)
     if (branch.role === 'fork') nodes.push({ kind: 'fork', sandbox: id, branch: branch.id });
+  if (head !== null && details?.ports?.length) nodes.push({ kind: 'ports', sandbox: id, branch: head });
   if (head !== null) nodes.push({ kind: 'processes', sandbox: id, branch: head });
   return nodes;
 }
@@ -113,6 +120,41 @@ export function branchLine(
     spoken: `${label}, ${description}`,
     open: 'closed',
   };
+}
+
+type Local = (port: number) => number | undefined;
+
+export function portsLine(ports: readonly Port[], local: Local): Line {
+  const description = ports.map(({ port }) => portWords(port, local(port))).join(' · ');
+  return {
+    label: t('Ports'),
+    description,
+    icon: 'plug',
+    tone: 'plain',
+    context: 'ports',
+    spoken: `${t('Ports')}, ${description}`,
+    open: ports.length > 1 ? 'closed' : 'open',
+  };
+}
+
+export function portLine({ port, command }: Port, local: Local): Line {
+  const here = local(port);
+  const words = [here === undefined ? '' : `→ localhost:${here}`, command ? oneLine(command, 40) : ''];
+  const description = words.filter(Boolean).join(' · ');
+  return {
+    label: String(port),
+    description,
+    icon: here === undefined ? 'circle-outline' : 'broadcast',
+    tone: 'plain',
+    context: 'port',
+    spoken: [t('port {0}', port), description].filter(Boolean).join(', '),
+    open: 'leaf',
+    tooltip: command ?? '',
+  };
+}
+
+function portWords(port: number, local: number | undefined): string {
+  return local === undefined ? String(port) : `${port} → localhost:${local}`;
 }
 
 export function processesLine(branch: Branch | undefined, details: Details | undefined): Line {

@@ -19,6 +19,8 @@ import {
   type Line,
   type Node,
   nodeId,
+  portLine,
+  portsLine,
   processesLine,
   processLine,
   sandboxLine,
@@ -29,6 +31,9 @@ class SandboxTree implements TreeDataProvider<Node>, Disposable {
   readonly onDidChangeTreeData = this.changed.event;
   /** One object per node, so that a single line can be redrawn. */
   private readonly nodes = new Map<string, Node>();
+
+  /** Branches that have a line of ports. */
+  private readonly listening = new Set<string>();
 
   constructor(private readonly app: App) {}
 
@@ -42,9 +47,17 @@ class SandboxTree implements TreeDataProvider<Node>, Disposable {
   }
 
   refreshBranch(sandbox: string, branch: string): void {
-    const kinds = ['current', 'fork', 'processes'].map((kind) => this.nodes.get(`${sandbox}/${branch}/${kind}`));
+    const kinds = ['current', 'fork', 'ports', 'processes'].map((kind) =>
+      this.nodes.get(`${sandbox}/${branch}/${kind}`),
+    );
     const found = kinds.filter((node) => node !== undefined);
-    if (found.length > 0) this.changed.fire(found);
+    // Ports come and go as a line of their own.
+    const listens = (this.app.details.get(sandbox, branch)?.ports?.length ?? 0) > 0;
+    if (listens !== this.listening.has(`${sandbox}/${branch}`)) {
+      if (listens) this.listening.add(`${sandbox}/${branch}`);
+      else this.listening.delete(`${sandbox}/${branch}`);
+      this.refreshSandbox(sandbox);
+    } else if (found.length > 0) this.changed.fire(found);
   }
 
   getTreeItem(node: Node): TreeItem {
@@ -72,11 +85,18 @@ class SandboxTree implements TreeDataProvider<Node>, Disposable {
       case 'sandbox':
         for (const branch of sandbox.branches)
           if (branch.role !== 'standby') void details.want(sandbox.id, branch.id, 'changes');
-        return this.same(branchNodes(sandbox));
+        if (sandbox.head !== null) void details.want(sandbox.id, sandbox.head, 'ports');
+        return this.same(
+          branchNodes(sandbox, sandbox.head === null ? undefined : details.get(sandbox.id, sandbox.head)),
+        );
       case 'current':
       case 'fork':
         await details.want(sandbox.id, node.branch, 'changes');
         return this.same(changeNodes(sandbox.id, node.branch, details.get(sandbox.id, node.branch)?.changes ?? []));
+      case 'ports': {
+        const all = details.get(sandbox.id, node.branch)?.ports ?? [];
+        return this.same(all.map(({ port }) => ({ kind: 'port', sandbox: sandbox.id, branch: node.branch, port })));
+      }
       case 'processes': {
         await details.want(sandbox.id, node.branch, 'processes');
         const all = details.get(sandbox.id, node.branch)?.processes ?? [];
@@ -117,6 +137,12 @@ class SandboxTree implements TreeDataProvider<Node>, Disposable {
       case 'current':
       case 'fork':
         return branchLine(node, branch, branch && store.checkpoint(sandbox.id, branch.checkpoint), known);
+      case 'ports':
+        return portsLine(known?.ports ?? [], (port) => details.forward(sandbox.id, port));
+      case 'port': {
+        const found = known?.ports?.find((p) => p.port === node.port);
+        return found ? portLine(found, (port) => details.forward(sandbox.id, port)) : GONE;
+      }
       case 'processes':
         return processesLine(branch, known);
       case 'process': {
@@ -175,6 +201,7 @@ export const sandboxesView: Feature = (app) => {
       else if (change.kind === 'sandbox' || change.kind === 'timeline') tree.refreshSandbox(change.sandbox);
     }),
     details.onDidChange(({ sandbox, branch }) => tree.refreshBranch(sandbox, branch)),
+    helper.onNotification('ports/changed', ({ sandbox, branch, ports }) => details.setPorts(sandbox, branch, ports)),
     view.onDidChangeVisibility(({ visible }) => {
       if (visible) void helper.connect();
     }),

@@ -343,6 +343,10 @@ const ANSWERS: Record<string, (p: P) => unknown> = {
     const text = contents(p);
     return { data: bytes(text), size: text.length, eof: true };
   },
+  'port/list': (p) => ({
+    branch: p.branch ?? sandboxOf(p.sandbox).head,
+    ports: scenarioName === 'sample' ? [{ port: 3000, pid: 57, command: 'node server.js' }] : [],
+  }),
   'process/list': () => ({
     processes: [
       { pid: 41, ppid: 1, state: 'S', command: '-bash', rss: 4_200_000, uid: 1000 },

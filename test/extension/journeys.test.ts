@@ -64,10 +64,12 @@ describe('the extension in a real VS Code, with a scripted helper', function () 
   });
 
   it('shows sandboxes and moments', async () => {
-    const tree = await sandboxes((rows) => rows.some((row) => /2 files changed/.test(row.description)));
+    const tree = await sandboxes(
+      (rows) => rows.some((one) => /2 files changed/.test(one.description)) && rows.some((one) => one.label === '3000'),
+    );
     assert.deepEqual(
       tree.map((row) => row.label),
-      ['api-server', 'Current', 'Live fork b7', 'Processes', 'docs-site'],
+      ['api-server', 'Current', 'Live fork b7', 'Ports', '3000', 'Processes', 'docs-site'],
     );
     assert.equal(tree[1]!.description, 'after “npm test” · 2 files changed');
     const rows = await timeline((all) => all.length === 9);

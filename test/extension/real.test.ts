@@ -135,6 +135,17 @@ describe('the extension with the real helper', function () {
     await sandboxes((rows) => rows.every((one) => !/^Live fork/.test(one.label)));
   });
 
+  it('shows what listens, and brings it here', async () => {
+    await editor.typeInTerminal(`cd ${folder}; python3 -m http.server 8123 --bind 127.0.0.1 >/dev/null 2>&1 &\n`);
+    await sandboxes((rows) => rows.some((one) => one.label === '8123'));
+    await inline('8123', 'Preview port in editor');
+    const rows = await sandboxes((all) => all.some((one) => /→ localhost:\d+/.test(one.description)));
+    const [, local] = /localhost:(\d+)/.exec(rows.map((one) => one.description).join())!;
+    const answer = await fetch(`http://127.0.0.1:${local}/config1.json`);
+    assert.match(await answer.text(), /v2/);
+    await editor.screenshot('real-ports');
+  });
+
   it('applies to the workspace, and leaves a conflict alone', async () => {
     writeFileSync(join(folder, 'config2.json'), '{ "mine": true }\n');
     await editor.command('teleportEnv.apply');

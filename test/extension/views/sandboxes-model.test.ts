@@ -6,6 +6,8 @@ import {
   changeLine,
   changeNodes,
   nodeId,
+  portLine,
+  portsLine,
   processesLine,
   processLine,
   sandboxLine,
@@ -48,6 +50,15 @@ describe('the sandbox tree', () => {
     ]);
     const line = branchLine({ kind: 'fork', branch: 'b3' }, branches[2], undefined, undefined);
     assert.deepEqual([line.label, line.description], ['Live fork b3', 'after k1 · idle']);
+  });
+
+  it('has a line of ports where something listens', () => {
+    const ports = [{ port: 3000, command: 'node server.js' }];
+    assert.deepEqual(branchNodes(running, { ports }).map(nodeId), ['s1/b1/current', 's1/b1/ports', 's1/b1/processes']);
+    assert.deepEqual(branchNodes(running, { ports: [] }).length, 2);
+    assert.equal(portsLine(ports, () => undefined).description, '3000');
+    assert.equal(portsLine(ports, () => 3001).description, '3000 → localhost:3001');
+    assert.equal(portLine(ports[0]!, () => 3000).description, '→ localhost:3000 · node server.js');
   });
 
   it('says after which moment, and how many files differ', () => {

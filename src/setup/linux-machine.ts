@@ -1,0 +1,181 @@
+import { statfs } from 'node:fs/promises';
+import { cpus, homedir, totalmem } from 'node:os';
+import {
+  commands,
+  Disposable,
+  type ExtensionContext,
+  type LogOutputChannel,
+  Position,
+  ProgressLocation,
+  Selection,
+  type TerminalLink,
+  Uri,
+  window,
+  workspace,
+} from 'vscode';
+import type { App, Feature } from '../app.ts';
+import { MultipassError } from '../connection/multipass/errors.ts';
+import type { Report } from '../connection/multipass/launch-output.ts';
+import { linksIn } from '../connection/multipass/links.ts';
+import { Machine } from '../connection/multipass/machine.ts';
+import { type Payload, payloadOf } from '../connection/multipass/payload.ts';
+import { helperError, multipassPlace } from '../connection/multipass/place.ts';
+import { defaultSize, type Host } from '../connection/multipass/plan.ts';
+import { multipassRunner, runProgram } from '../connection/multipass/runner.ts';
+import { Storage } from '../connection/multipass/storage.ts';
+import { BUILT_FOR_THE_HOST } from '../connection/multipass/workspace/exclusions.ts';
+import type { Place } from '../connection/place.ts';
+import { COMMANDS, CONTEXT_KEYS, SETTINGS } from '../ids.ts';
+import { t } from '../l10n.ts';
+import { register } from '../register.ts';
+import { tell } from '../report.ts';
+
+const setting = <T>(id: string, fallback: T) => workspace.getConfiguration().get<T>(id, fallback);
+
+/** Whether this window works in a machine of its own: always where there is no Linux, elsewhere when asked for. */
+export function wantsMachine(): boolean {
+  const where = setting<string>(SETTINGS.place, 'auto');
+  return where === 'machine' || (where === 'auto' && process.platform !== 'linux');
+}
+
+/** The machine, and the place that it is for the rest of the extension. */
+export function linuxMachine(context: ExtensionContext, log: LogOutputChannel): { machine: Machine; place: Place } {
+  let payload: Payload | undefined;
+  let freeDisk: number | undefined;
+  // Multipass keeps its machines on the system's disk, as homes usually are.
+  void statfs(homedir()).then(
+    (disk) => {
+      freeDisk = disk.bavail * disk.bsize;
+    },
+    () => {},
+  );
+  const machine = new Machine(() => {
+    const host: Host = { platform: process.platform, cpus: cpus().length, memory: totalmem(), freeDisk };
+    const size = defaultSize(host);
+    const or = (id: string, fallback: number) => setting(id, 0) || fallback;
+    return {
+      runner: multipassRunner(setting(SETTINGS.multipassPath, '') || 'multipass'),
+      run: runProgram,
+      storage: new Storage(Uri.joinPath(context.globalStorageUri, 'machine').fsPath),
+      host,
+      settings: {
+        name: setting(SETTINGS.machineName, 'teleport-env'),
+        image: setting(SETTINGS.machineImage, '26.04'),
+        cpus: or(SETTINGS.machineCpus, size.cpus),
+        memory: or(SETTINGS.machineMemory, size.memory),
+        disk: or(SETTINGS.machineDisk, size.disk),
+      },
+      payload: () => {
+        payload ??= payloadOf(context.extensionPath);
+        return payload;
+      },
+    };
+  });
+  const place = multipassPlace({
+    machine,
+    during,
+    exclude: () => setting<string[]>(SETTINGS.machineLeaveOut, [...BUILT_FOR_THE_HOST]),
+    log: (text) => log.info(text),
+    survivesReload: () => setting(SETTINGS.survivesReload, true),
+  });
+  return { machine, place };
+}
+
+/** Making the machine, and what one does with it. */
+export function linuxMachineFeature(machine: Machine | undefined): Feature {
+  if (!machine)
+    return (app) =>
+      register(app, {
+        [COMMANDS.setUpMachine]: () => noMachine(app),
+        [COMMANDS.startMachine]: () => noMachine(app),
+        [COMMANDS.stopMachine]: () => noMachine(app),
+        [COMMANDS.suspendMachine]: () => noMachine(app),
+        [COMMANDS.deleteMachine]: () => noMachine(app),
+        [COMMANDS.openMachineShell]: () => noMachine(app),
+      });
+  return (app) => {
+    void commands.executeCommand('setContext', CONTEXT_KEYS.machine, true);
+    const { name } = machine.settings;
+    return Disposable.from(
+      register(app, {
+        [COMMANDS.setUpMachine]: () => setUpMachine(app, machine),
+        [COMMANDS.startMachine]: () => app.helper.reconnect(),
+        [COMMANDS.stopMachine]: () => during(t('Stopping {0}', name), (_, signal) => machine.stop(signal)),
+        [COMMANDS.suspendMachine]: () => during(t('Suspending {0}', name), (_, signal) => machine.suspend(signal)),
+        [COMMANDS.deleteMachine]: () => deleteMachine(app, machine),
+        [COMMANDS.openMachineShell]: async () => {
+          await during(name, (report, signal) => machine.prepare(report, signal));
+          const { command, args } = machine.terminalProgram(['bash', '-l']);
+          window.createTerminal({ name: t('{0} (machine)', name), shellPath: command, shellArgs: [...args] }).show();
+        },
+      }),
+      window.registerTerminalLinkProvider<FileLink>({
+        provideTerminalLinks: ({ line }) =>
+          linksIn(line).flatMap(({ start, length, path, line: at = 1, column = 1 }) => {
+            const file = machine.toHost(path);
+            return file === null ? [] : [{ startIndex: start, length, file, at: new Position(at - 1, column - 1) }];
+          }),
+        handleTerminalLink: async ({ file, at }) => {
+          const editor = await window.showTextDocument(Uri.file(file));
+          editor.selection = new Selection(at, at);
+          editor.revealRange(editor.selection);
+        },
+      }),
+    );
+  };
+}
+
+interface FileLink extends TerminalLink {
+  readonly file: string;
+  readonly at: Position;
+}
+
+async function noMachine(app: App): Promise<void> {
+  const { place } = app.helper;
+  tell(app.log, t('Sandboxes run on this machine itself ({0}).', place.name), {
+    [t('Open settings')]: () => commands.executeCommand('workbench.action.openSettings', SETTINGS.place),
+  });
+}
+
+/** Ends with the doctor run inside. */
+async function setUpMachine(app: App, machine: Machine): Promise<void> {
+  try {
+    await during(t('Linux machine'), async (report, signal) => {
+      await machine.launch(report, signal);
+      report({ stage: 'doctor', message: t('Asking the doctor inside') });
+      app.log.info(await machine.doctor(signal));
+    });
+  } catch (error) {
+    if (error instanceof MultipassError && error.code === 'cancelled') return;
+    throw error instanceof MultipassError ? helperError(error) : error;
+  }
+  const state = await app.helper.reconnect();
+  if (state.kind === 'ready') await commands.executeCommand(COMMANDS.doctor);
+}
+
+async function deleteMachine(app: App, machine: Machine): Promise<void> {
+  const { name } = machine.settings;
+  const yes = t('Delete');
+  const detail = t('All sandboxes in it go with it, for good. The folders of this computer stay as they are.');
+  const answer = await window.showWarningMessage(t('Delete the machine {0}?', name), { modal: true, detail }, yes);
+  if (answer !== yes) return;
+  await during(t('Deleting {0}', name), (_, signal) => machine.remove(signal));
+  await app.helper.reconnect();
+}
+
+/** Shown where people see it, with each stage and a way to cancel. */
+function during<T>(title: string, work: (report: Report, signal: AbortSignal) => Promise<T>): Promise<T> {
+  const options = { location: ProgressLocation.Notification, title, cancellable: true };
+  return Promise.resolve(
+    window.withProgress(options, (progress, token) => {
+      const abort = new AbortController();
+      token.onCancellationRequested(() => abort.abort());
+      let shown = 0;
+      return work(({ message, done, total }) => {
+        const part = done !== undefined && total ? (100 * done) / total : undefined;
+        progress.report(part === undefined ? { message } : { message, increment: Math.max(0, part - shown) });
+        if (part !== undefined) shown = Math.max(shown, part);
+      }, abort.signal);
+    }),
+  );
+}
