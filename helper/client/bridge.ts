@@ -11,12 +11,14 @@ import {
   StreamMessageReader,
   StreamMessageWriter,
 } from 'vscode-jsonrpc/node';
+import type { InitializeParams } from 'vscode-languageserver';
 import { BRIDGE_METHODS, type BridgeMethod, type BridgeParsed, type BridgeResult } from '../protocol/bridge.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import { METHODS } from '../protocol/methods.ts';
 import { patchBetween, performPrepared, prepareApply } from './apply/index.ts';
 import type { Connection } from './connection.ts';
 import { toWire } from './errors.ts';
+import { LanguageFeatures } from './language/index.ts';
 import { measureWorkspace } from './measure.ts';
 import { connectOrStart } from './start.ts';
 import { version } from './version.ts';
@@ -31,11 +33,12 @@ export async function bridge(
 ): Promise<number> {
   const editor = createMessageConnection(new StreamMessageReader(input), new StreamMessageWriter(output));
   const daemon = new DaemonLink(editor, env);
+  const language = new LanguageFeatures(editor);
   const ended = new EventEmitter();
   let wasShutDown = false;
 
-  editor.onRequest('initialize', () => ({
-    capabilities: {},
+  editor.onRequest('initialize', (params: InitializeParams) => ({
+    capabilities: language.begin(params),
     serverInfo: { name: 'teleport-env', version: version() },
   }));
   editor.onRequest('shutdown', () => {
@@ -66,6 +69,12 @@ export async function bridge(
       return { to: prepared.to, applied: done.applied.map((change) => change.path), conflicts, failed };
     },
     'apply/patch': (params, signal) => patchBetween(daemon, params, { signal }),
+    'document/read': async ({ text }) => (await import('./documents/read.ts')).readDocument(text),
+    'document/record': async (params) => (await import('./language/record.ts')).recordRun(daemon, params),
+    'document/stepped': async (walk) => {
+      language.stepped(walk);
+      return {};
+    },
   };
   editor.onRequest(async (method, params, token) => {
     const abort = new AbortController();
