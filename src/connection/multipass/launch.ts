@@ -72,8 +72,8 @@ export async function reach(world: World, report: Report, signal?: AbortSignal, 
   const mine = storage.read().launched.includes(name);
   const first = await lookInside(way);
   if (check && !mine && !first.ours) throw notOurs(instance);
-  const { provisioned: found } = first.initialized ? first : await initialized(way, report, world.pollMs);
-  return { instance, transport, provisioned: await provision(way, found, world.payload(), report) };
+  const inside = first.initialized ? first : await initialized(way, report, world.pollMs);
+  return { instance, transport, provisioned: await provision(way, inside, world.payload(), report) };
 }
 
 async function make(world: World, report: Report, signal?: AbortSignal): Promise<void> {

@@ -37,7 +37,8 @@ export interface Payload {
   readonly provisioned: Provisioned;
   /** The cloud-init document for that key. */
   cloudInit(publicKey: string): string;
-  stream(signal?: AbortSignal): AsyncIterable<Buffer>;
+  /** @param processor the machine's, as `uname -m` says it */
+  stream(processor: string, signal?: AbortSignal): AsyncIterable<Buffer>;
 }
 
 export function payloadOf(extensionPath: string): Payload {
@@ -56,32 +57,52 @@ export function payloadOf(extensionPath: string): Payload {
     },
     // A replacement as a function: `$&` and its kind mean nothing in one.
     cloudInit: (publicKey) => text('multipass/cloud-init.yaml').replace('@KEY@', () => publicKey),
-    stream: (signal) => tarOf(sources(extensionPath), { signal }),
+    stream: (processor, signal) => tarOf(sources(extensionPath, processor), { signal }),
   };
 }
 
-async function* sources(root: string): AsyncIterable<TarSource> {
+async function* sources(root: string, processor: string): AsyncIterable<TarSource> {
   for (const part of PARTS) {
     const path = join(root, part);
     const stat = statSync(path, { throwIfNoEntry: false });
-    if (stat?.isDirectory()) {
-      for await (const entry of walk(path, { exclude: new Set() })) yield prefixed(part, entry);
-    } else if (stat) {
-      const executable = part.endsWith('.sh') || part === 'dist/teleport-env.js';
-      yield {
-        path: part,
-        type: 'file',
-        mode: executable ? 0o755 : 0o644,
-        mtimeMs: stat.mtimeMs,
-        size: stat.size,
-        file: path,
-      };
+    if (part in PROGRAMS) yield* programs(root, part as keyof typeof PROGRAMS, processor);
+    else if (stat?.isDirectory())
+      for await (const entry of walk(path, { exclude: new Set() })) yield { ...entry, path: `${part}/${entry.path}` };
+    else if (stat) {
+      const mode = part.endsWith('.sh') || part === 'dist/teleport-env.js' ? 0o755 : 0o644;
+      yield { path: part, type: 'file', mode, mtimeMs: stat.mtimeMs, size: stat.size, file: path };
     }
   }
 }
 
-/** A host without permission bits can't say what may be run: in these folders, everything that has no suffix may. */
-function prefixed(part: string, entry: TarSource): TarSource {
-  const program = entry.type === 'file' && part.startsWith('build/') && !/\.[a-z]+$/.test(entry.path);
-  return { ...entry, path: `${part}/${entry.path}`, ...(program ? { mode: 0o755 } : {}) };
+/** Folders with a program for a processor, and the program's name. */
+const PROGRAMS = { 'build/criu': 'criu', 'build/init': 'teleport-init' } as const;
+
+/**
+ * The folder with the program for that processor under its plain name; nothing at all where there is none, so that set-up
+ * makes one.
+ */
+async function* programs(root: string, part: keyof typeof PROGRAMS, processor: string): AsyncIterable<TarSource> {
+  const name = PROGRAMS[part];
+  const suffixed = `${name}-${processor}`;
+  const candidates = [suffixed, name].filter((file) => processorOf(join(root, part, file)) === processor);
+  const [chosen] = candidates;
+  if (chosen === undefined) return;
+  for await (const entry of walk(join(root, part), { exclude: new Set() })) {
+    const file = entry.path;
+    if (file === chosen) yield { ...entry, path: `${part}/${name}`, mode: 0o755 };
+    else if (!file.startsWith(name)) yield { ...entry, path: `${part}/${file}` };
+  }
+}
+
+/** What a Linux program is for, in `uname -m`'s words; null where it isn't one. */
+export function processorOf(path: string): string | null {
+  let start: Buffer;
+  try {
+    start = readFileSync(path).subarray(0, 20);
+  } catch {
+    return null;
+  }
+  if (start.length < 20 || start.toString('latin1', 0, 4) !== '\x7fELF') return null;
+  return { 62: 'x86_64', 183: 'aarch64' }[start.readUInt16LE(18)] ?? null;
 }

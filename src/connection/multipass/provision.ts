@@ -32,9 +32,12 @@ export interface Inside {
   /** Our cloud-init document made it. */
   readonly ours: boolean;
   readonly provisioned: Provisioned | null;
+  /** `x86_64` or `aarch64`. */
+  readonly processor: string;
 }
 
-const LOOK = `cd /etc/teleport-env 2>/dev/null && echo "provisioned $(cat provisioned 2>/dev/null)"
+const LOOK = `echo "processor $(uname -m)"
+cd /etc/teleport-env 2>/dev/null && echo "provisioned $(cat provisioned 2>/dev/null)"
 test -e /etc/teleport-env/machine && echo ours
 test -e /var/lib/cloud/instance/boot-finished && echo initialized
 true`;
@@ -49,21 +52,19 @@ export async function lookInside(way: Way): Promise<Inside> {
       t('The machine does not answer: {0}', ended.stderr.trim() || `exit ${ended.exitCode}`),
     );
   const lines = ended.stdout.trim().split('\n');
-  const stamp = lines.find((line) => line.startsWith('provisioned '))?.slice('provisioned '.length);
+  const after = (word: string) => lines.find((line) => line.startsWith(`${word} `))?.slice(word.length + 1);
+  const stamp = after('provisioned');
   return {
     initialized: lines.includes('initialized'),
     ours: lines.includes('ours'),
     provisioned: stamp === undefined ? null : parseProvisioned(stamp),
+    processor: after('processor') ?? '',
   };
 }
 
 /** Does nothing where the machine has all of it. True: something was done, and a helper of before is another one now. */
-export async function provision(
-  way: Way,
-  found: Provisioned | null,
-  payload: Payload,
-  report: Report,
-): Promise<boolean> {
+export async function provision(way: Way, inside: Inside, payload: Payload, report: Report): Promise<boolean> {
+  const found = inside.provisioned;
   if (!needsProvisioning(found, payload.provisioned)) return false;
   report({ stage: 'provision', message: found ? t('Updating the helper') : t('Sending the helper') });
   const mark = payload.provisioned.payload;
@@ -72,7 +73,7 @@ export async function provision(
     'set -e; d=$(mktemp -d "$HOME/.teleport-env-XXXXXX"); trap \'rm -rf "$d"\' EXIT; tar -x -C "$d" --no-same-owner; ' +
     `sudo -n TELEPORT_ENV_PAYLOAD=${mark} sh "$d/multipass/provision.sh" 2>&1`;
   const ended = await way.run(way.transport.program(['bash', '-c', script]), {
-    stdin: Readable.from(payload.stream(way.signal)),
+    stdin: Readable.from(payload.stream(inside.processor, way.signal)),
     timeoutMs: PROVISION_MS,
     signal: way.signal,
     onOutput: provisionOutput(report),

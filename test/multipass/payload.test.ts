@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { linksIn } from '../../src/connection/multipass/links.ts';
+import { payloadOf, processorOf } from '../../src/connection/multipass/payload.ts';
+
+const root = resolve(__dirname, '../..');
+
+/** The beginning of a Linux program for that machine number. */
+function program(machine: number, more: string): Buffer {
+  const start = Buffer.alloc(64);
+  start.write('\x7fELF', 'latin1');
+  start.writeUInt16LE(machine, 18);
+  return Buffer.concat([start, Buffer.from(more)]);
+}
+
+describe('what a machine is provisioned with', () => {
+  let dir: string;
+  before(() => {
+    dir = mkdtempSync(join(tmpdir(), 'teleport-env-payload-'));
+    const put = (path: string, text: string | Buffer) => {
+      mkdirSync(join(dir, path, '..'), { recursive: true });
+      writeFileSync(join(dir, path), text);
+    };
+    put('package.json', '{"version":"1.2.3"}');
+    put('dist/teleport-env.js', '//');
+    put('dist/extension.js', '// not for there');
+    put('build/criu/KEY', 'k');
+    put('build/criu/criu', program(62, 'x64'));
+    put('build/init/teleport-init', program(62, 'x64'));
+    put('build/init/teleport-init-aarch64', program(183, 'arm'));
+    for (const path of ['multipass/provision.sh', 'multipass/cloud-init.yaml'])
+      put(path, readFileSync(join(root, path)));
+  });
+  after(() => rmSync(dir, { recursive: true }));
+
+  async function unpacked(processor: string): Promise<string[]> {
+    const parts: Buffer[] = [];
+    for await (const part of payloadOf(dir).stream(processor)) parts.push(part);
+    return execFileSync('tar', ['-t'], { input: Buffer.concat(parts) })
+      .toString()
+      .trim()
+      .split('\n')
+      .sort();
+  }
+
+  it('is the extension’s Linux side, with the programs for its processor', async () => {
+    const common = ['dist/teleport-env.js', 'multipass/provision.sh', 'package.json'];
+    const criu = ['build/criu/KEY', 'build/criu/criu'];
+    assert.deepEqual(await unpacked('x86_64'), [...criu, 'build/init/teleport-init', ...common]);
+    // No CRIU for arm64 in this one: set-up builds it there.
+    assert.deepEqual(await unpacked('aarch64'), ['build/init/teleport-init', ...common]);
+  });
+
+  it('tells programs apart by their first bytes', () => {
+    assert.equal(processorOf(join(dir, 'build/init/teleport-init-aarch64')), 'aarch64');
+    assert.equal(processorOf(join(dir, 'package.json')), null);
+    assert.equal(processorOf(join(dir, 'nothing')), null);
+  });
+
+  it('has a version, and a mark that follows its content', () => {
+    const { provision, version, payload } = payloadOf(dir).provisioned;
+    assert.deepEqual([typeof provision, version], ['number', '1.2.3']);
+    assert.match(payload, /^[0-9a-f]{12}$/);
+    writeFileSync(join(dir, 'dist/teleport-env.js'), '// changed');
+    assert.notEqual(payloadOf(dir).provisioned.payload, payload);
+  });
+
+  it('puts the key into cloud-init as it is', () => {
+    const text = payloadOf(dir).cloudInit('ssh-ed25519 AAAA$& teleport-env');
+    assert.match(text, /^#cloud-config\n/);
+    assert.ok(text.includes('\nssh_authorized_keys:\n  - ssh-ed25519 AAAA$& teleport-env\n'));
+  });
+
+  it('provision.sh is plain sh', () => {
+    execFileSync('sh', ['-n', join(root, 'multipass/provision.sh')]);
+  });
+});
+
+describe('links to files in a terminal', () => {
+  it('in the ways that compilers and test runners write them', () => {
+    const found = (text: string) => linksIn(text).map(({ path, line, column }) => [path, line, column]);
+    assert.deepEqual(found('at /workspaces/app/src/a.ts:3:7)'), [['/workspaces/app/src/a.ts', 3, 7]]);
+    assert.deepEqual(found('/workspaces/app/a.ts(12,5): error'), [['/workspaces/app/a.ts', 12, 5]]);
+    assert.deepEqual(found('File "/workspaces/app/ü.py", line 9, in f'), [['/workspaces/app/ü.py', 9, undefined]]);
+    assert.deepEqual(found('see /workspaces/app/README.md.'), [['/workspaces/app/README.md', undefined, undefined]]);
+    assert.deepEqual(found('/usr/include/stdio.h:3 and /work/spaces'), []);
+  });
+
+  it('cover what is to be clicked', () => {
+    const [link] = linksIn('x /workspaces/a:2 y');
+    assert.deepEqual([link!.start, link!.length], [2, '/workspaces/a:2'.length]);
+  });
+});
