@@ -14,6 +14,7 @@ import { completeHardLinks } from '../engine/hard-links.ts';
 import { filesOf } from '../engine/image-files.ts';
 import type { CheckpointLayout, SandboxLayout } from '../engine/layout.ts';
 import type { Machine } from '../engine/machine.ts';
+import type { NetworkMode, Networks } from '../engine/network.ts';
 import { LayerStack } from '../engine/stack.ts';
 import { Steps } from '../engine/steps.ts';
 import { syncfsAsync } from '../engine/syscalls.ts';
@@ -46,6 +47,7 @@ const AFTER_REPLY_MS = 10;
 export interface Surroundings {
   machine: Machine;
   base: Base;
+  networks: Networks;
   notify<N extends NotificationName>(owner: number, name: N, params: NotificationParams<N>): void;
   /** Whether a client is there that would be notified. */
   heard(owner: number): boolean;
@@ -60,6 +62,7 @@ export interface Words {
   exitCode?: number | null;
   durationMs?: number | null;
   note?: string | null;
+  hint?: string;
   filesOnly?: boolean;
   /** For tests and measurements: how the layer is made. */
   way?: 'auto' | 'copy' | 'rotate';
@@ -82,6 +85,8 @@ export class Sandbox {
   );
   private accesses: Access[] = [];
   private hints: string[] = [];
+  /** Forks under way: their checkpoints must stay. */
+  private readonly leases = new Set<{ checkpoint: string; made: Promise<unknown> }>();
   private readonly standbys = new Standbys({
     make: (checkpoint) => this.make(checkpoint, 'standby', new Steps()),
     proven: (checkpoint, problem) => this.proven(checkpoint, problem),
@@ -97,7 +102,7 @@ export class Sandbox {
   // ---- what it is ----
 
   info(): SandboxInfo {
-    const { id, name, workspace, owner, network, createdAt, head, current } = this.record;
+    const { id, name, workspace, owner, network, lan, createdAt, head, current } = this.record;
     const state = this.restoring ? 'restoring' : this.problem ? 'failed' : head ? 'running' : 'stopped';
     return {
       id,
@@ -107,6 +112,7 @@ export class Sandbox {
       state,
       ...(this.problem && !head ? { problem: this.problem } : {}),
       network,
+      lan: lan ?? false,
       createdAt,
       head,
       current,
@@ -235,6 +241,7 @@ export class Sandbox {
       stoppedMs: 0,
       totalMs: 0,
       note: words.note ?? null,
+      ...(words.hint ? { hint: words.hint } : {}),
       filesOnly: words.filesOnly ?? false,
       rotated: false,
       verified: false,
@@ -292,6 +299,7 @@ export class Sandbox {
       if (alive && this.manifests.has(record.base) && record.cgroup === cgroup.path) {
         const live: Live = { pid: record.pid, startTime: record.startTime, cgroup };
         const branch = new Branch(record, live, layout, () => this.shellStart());
+        this.connect(live.pid, { adopted: true });
         if (record.role === 'standby' && cgroup.isFrozen) {
           this.standbys.adopt(branch);
           return;
@@ -360,10 +368,47 @@ export class Sandbox {
     };
   }
 
+  private get mode(): NetworkMode {
+    return { network: this.record.network, lan: this.record.lan ?? false };
+  }
+
+  /** A branch without its network is better than none: the sandbox can still be gone back to. */
+  private connect(pid: number, { adopted = false } = {}): void {
+    try {
+      if (adopted) this.around.networks.adopt(pid);
+      this.around.networks.apply(pid, this.mode);
+    } catch (error) {
+      this.around.log(`${this.record.id}: ${(error as Error).message}`);
+    }
+  }
+
+  /** @throws TeleportError `noNetwork`; then all is as it was */
+  setNetwork(mode: NetworkMode): Promise<void> {
+    return this.work.run(async () => {
+      const { networks } = this.around;
+      await networks.prepare(mode);
+      const before = this.mode;
+      const pids = [...this.branches.values(), ...this.standbys.all].map((branch) => branch.live.pid);
+      try {
+        for (const pid of pids) {
+          if (mode.lan !== before.lan) networks.detach(pid);
+          networks.apply(pid, mode);
+        }
+      } catch (error) {
+        for (const pid of pids) networks.detach(pid);
+        for (const pid of pids) this.connect(pid);
+        throw error;
+      }
+      this.save({ network: mode.network, lan: mode.lan });
+      this.changed();
+    });
+  }
+
   /** A fresh branch of a checkpoint. A standby is left frozen. @throws TeleportError `restoreFailed` */
   private async make(checkpoint: string, role: BranchRecord['role'], steps: Steps): Promise<Branch> {
     const { machine } = this.around;
     const manifest = this.manifest(checkpoint);
+    await this.around.networks.ready(this.mode).catch((error) => this.around.log((error as Error).message));
     const id = `b${this.number('branch')}`;
     const ground = this.ground(id, checkpoint);
     const live = manifest.filesOnly
@@ -372,9 +417,10 @@ export class Sandbox {
           machine,
           ground,
           this.layout.checkpoint(checkpoint).image,
-          { frozen: role === 'standby' },
+          { frozen: role === 'standby', network: (pid) => this.connect(pid) },
           steps,
         );
+    if (manifest.filesOnly) this.connect(live.pid);
     if (role === 'standby' && manifest.filesOnly) live.cgroup.freeze();
     const branch = new Branch(this.branchRecord(id, role, checkpoint, live), live, ground.layout, () =>
       this.shellStart(),
@@ -408,6 +454,7 @@ export class Sandbox {
     const standby = await this.standbys.take(checkpoint);
     if (standby) {
       try {
+        this.connect(standby.live.pid); // the sandbox's network may have changed while this one was made
         standby.live.cgroup.thaw();
         await standby.sessions.start();
         steps.done('standby thawed, init answers');
@@ -659,30 +706,36 @@ export class Sandbox {
     }
   }
 
-  fork(checkpoint: string): Promise<{ branch: string; path: 'warm' | 'cold'; ms: number; steps: Steps }> {
+  /** Changes neither the tree nor the head, so many can be made side by side. */
+  async fork(checkpoint: string): Promise<{ branch: string; path: 'warm' | 'cold'; ms: number; steps: Steps }> {
     const steps = new Steps();
-    return this.work.run(async () => {
-      this.manifest(checkpoint);
-      const { branch, path } = await this.obtain(checkpoint, 'fork', steps);
+    this.manifest(checkpoint);
+    const made = this.obtain(checkpoint, 'fork', steps);
+    const lease = { checkpoint, made };
+    this.leases.add(lease);
+    try {
+      const { branch, path } = await made;
       const ms = steps.total;
-      this.changed();
-      this.refillSoon();
+      setTimeout(() => {
+        this.changed();
+        this.refillSoon();
+      }, REPLY_MS);
       return { branch: branch.id, path, ms, steps };
-    });
+    } finally {
+      this.leases.delete(lease);
+    }
   }
 
-  discard(branchId: string): Promise<void> {
-    return this.work.run(async () => {
-      const branch = this.branch(branchId);
-      if (branch.id === this.record.head)
-        throw new TeleportError('invalidRequest', `${branchId} is the current branch`, {
-          hint: 'stop the sandbox, or roll back',
-        });
-      this.branches.delete(branch.id);
-      branch.live.cgroup.kill();
-      this.later(() => branch.end('the fork was discarded'));
-      this.changed();
-    });
+  async discard(branchId: string): Promise<void> {
+    const branch = this.branch(branchId);
+    if (branch.id === this.record.head)
+      throw new TeleportError('invalidRequest', `${branchId} is the current branch`, {
+        hint: 'stop the sandbox, or roll back',
+      });
+    this.branches.delete(branch.id);
+    branch.live.cgroup.kill();
+    this.later(() => branch.end('the fork was discarded'));
+    setTimeout(() => this.changed(), REPLY_MS);
   }
 
   start(): Promise<void> {
@@ -722,6 +775,7 @@ export class Sandbox {
   }
 
   private async endBranches(reason: string): Promise<void> {
+    await Promise.allSettled([...this.leases].map(({ made }) => made));
     const all = [...this.branches.values()];
     this.branches.clear();
     await this.standbys.close(reason);
@@ -748,7 +802,7 @@ export class Sandbox {
 
   /** Checkpoints that a live branch or another checkpoint needs. */
   needed(): Set<string> {
-    const needed = new Set<string>([this.record.current]);
+    const needed = new Set<string>([this.record.current, ...[...this.leases].map(({ checkpoint }) => checkpoint)]);
     for (const branch of this.branches.values()) {
       needed.add(branch.record.base);
       needed.add(branch.record.checkpoint);
@@ -895,6 +949,7 @@ export function toCheckpoint(m: Manifest): Checkpoint {
     processes,
     stoppedMs,
     totalMs,
+    ...(m.hint ? { hint: m.hint } : {}),
     note,
     state,
   };

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { CancellationToken } from 'vscode-jsonrpc';
 import { diffAsync } from '../engine/diff.ts';
 import type { Machine } from '../engine/machine.ts';
+import { Networks } from '../engine/network.ts';
 import { makeSkeleton, toolFolders } from '../engine/skeleton.ts';
 import { Steps } from '../engine/steps.ts';
 import { removeTree } from '../engine/trees.ts';
@@ -30,6 +31,7 @@ import { nameAndHome } from './owner.ts';
 import { portsOf } from './ports.ts';
 import { Sandbox, type Surroundings } from './sandbox.ts';
 import { readRecord, writeRecord } from './store.ts';
+import { whyFailed } from './why.ts';
 
 export interface ServiceOptions {
   version: string;
@@ -66,11 +68,13 @@ export class Service {
   private next = 1;
   /** A sandbox on disk could not be read. */
   private incomplete = false;
+  private readonly networks: Networks;
   private needs: Promise<Need[]> | null = null;
 
   constructor(options: ServiceOptions) {
     this.options = options;
     this.machine = options.machine;
+    this.networks = new Networks(options.machine, options.log);
     this.bases = new Bases(this.machine.layout);
   }
 
@@ -100,6 +104,7 @@ export class Service {
     return {
       machine: this.machine,
       base: this.bases.get(base, owner),
+      networks: this.networks,
       notify: (owner, name, params) => this.tell(owner, name, params),
       heard: (owner) => [...this.clients].some((c) => c.owner.uid === owner || c.owner.uid === 0),
       log: this.options.log,
@@ -163,8 +168,7 @@ export class Service {
       params.name ?? (workspace.split('/').at(-1) || 'sandbox'),
       params.name !== undefined,
     );
-    if (params.network !== 'none')
-      throw new TeleportError('invalidRequest', 'no other network than none is offered yet');
+    await this.networks.prepare(params);
     const { owner } = client;
     const id = `s${this.next++}`;
     const place = this.machine.layout.sandbox(id);
@@ -187,6 +191,7 @@ export class Service {
       hostname: hostLabel(name),
       base,
       network: params.network,
+      lan: params.network === 'nat' && params.lan,
       env: { ...defaultEnvironment(owner.uid, path), ...params.env },
       createdAt: new Date().toISOString(),
       current: 'k0',
@@ -299,6 +304,11 @@ export class Service {
       const found = this.find(client, sandbox);
       const saved = await found.stop({ discard });
       return { sandbox: found.info(), saved };
+    },
+    'network/set': async ({ sandbox, network, lan }, client) => {
+      const found = this.find(client, sandbox);
+      await found.setNetwork({ network, lan: network === 'nat' && lan });
+      return { sandbox: found.info() };
     },
     'sandbox/remove': async ({ sandbox }, client) => {
       const found = this.find(client, sandbox);
@@ -413,7 +423,14 @@ export class Service {
           : undefined,
       });
       const { exitCode, durationMs, truncated } = ran;
-      const answer = { exitCode, output: ran.output.toString('base64'), truncated, durationMs };
+      const hint = whyFailed(ran, sandbox.record);
+      const answer = {
+        exitCode,
+        output: ran.output.toString('base64'),
+        truncated,
+        durationMs,
+        ...(hint ? { hint } : {}),
+      };
       if (params.undoOnFail && exitCode !== 0 && isHead) {
         await sandbox.rollback(before, { discard: true });
         return { ...answer, checkpoint: null, undone: true };
@@ -421,7 +438,7 @@ export class Service {
       if (!params.checkpoint) return { ...answer, checkpoint: null, undone: false };
       const { line: command, label, note } = params;
       const { checkpoint } = await sandbox.createCheckpoint(
-        { kind: 'run', command, exitCode, durationMs, label, note },
+        { kind: 'run', command, exitCode, durationMs, label, note, hint },
         branch.id,
       );
       return { ...answer, checkpoint, undone: false };

@@ -13,6 +13,7 @@ import { type Payload, payloadArguments, type World, worldArguments } from './in
 import { InitConnection } from './init-client.ts';
 import type { BranchLayout } from './layout.ts';
 import type { Machine } from './machine.ts';
+import { park, settle } from './network.ts';
 import { Steps } from './steps.ts';
 import { makeLike, removeTree } from './trees.ts';
 
@@ -94,20 +95,21 @@ export function freezeAround(machine: Machine, cgroup: Cgroup): void {
 }
 
 /**
- * Restores an image. `frozen`: its processes do not run until the cgroup is thawed.
+ * Restores an image. `frozen`: its processes do not run until the cgroup is thawed. `network` gives it its network before that.
  * @throws TeleportError `restoreFailed`; then nothing of the branch is left
  */
 export async function activate(
   machine: Machine,
   ground: Ground,
   image: string,
-  options: { frozen: boolean },
+  options: { frozen: boolean; network?: (pid: number) => void },
   steps = new Steps(),
 ): Promise<Live> {
   const cgroup = prepare(ground);
   steps.done('branch folder and cgroup made');
   try {
     const prefix = [machine.init, 'enter', ...worldArguments(world(machine, ground)), '--'];
+    const pidOf = { root: 0 };
     const { pid } = await restore(
       { binary: machine.criu, prefix },
       {
@@ -119,7 +121,13 @@ export async function activate(
         logLevel: 2,
       },
       {
+        'setup-namespaces': (root) => {
+          pidOf.root = root!;
+          park(root!);
+        },
         'pre-resume': () => {
+          settle(pidOf.root);
+          options.network?.(pidOf.root);
           if (options.frozen) freezeAround(machine, cgroup);
         },
       },

@@ -13,6 +13,7 @@ import { worldArguments } from './init.ts';
 import type { BranchLayout, CheckpointLayout } from './layout.ts';
 import { hasRemaps, remapsIn, removeRemaps } from './link-remap.ts';
 import type { Machine } from './machine.ts';
+import { reachesOutside } from './network.ts';
 import { round, type Steps } from './steps.ts';
 import { countEntries, moveChildren, removeTree } from './trees.ts';
 
@@ -45,7 +46,9 @@ export async function capture(
 ): Promise<Captured> {
   mkdirSync(to.dir, { recursive: true });
   mkdirSync(to.image);
-  const rotate = way === 'rotate' || (way === 'auto' && countEntries(from.upper, ROTATE_ABOVE) >= ROTATE_ABOVE);
+  // A successor would lose the connections to the outside.
+  const mayRotate = way === 'auto' && !reachesOutside(live.pid);
+  const rotate = way === 'rotate' || (mayRotate && countEntries(from.upper, ROTATE_ABOVE) >= ROTATE_ABOVE);
   const index = join(from.work, 'index');
   const began = performance.now();
   let copying: Promise<void> = Promise.resolve();

@@ -51,6 +51,7 @@ const SIGNATURES = {
   send: ['long', ['int', 'void *', 'size_t', 'int']],
   recv: ['long', ['int', 'void *', 'size_t', 'int']],
   setns: ['int', ['int', 'int']],
+  if_nametoindex: ['uint', ['void *']],
 } as const satisfies Record<string, readonly [string, readonly string[]]>;
 
 type Libc = Record<keyof typeof SIGNATURES, CFunction>;

@@ -13,6 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { DNS_ADDRESS } from './network.ts';
 import { lsetxattr, makedev, mknod } from './syscalls.ts';
 
 const CHARACTER = 0o020000;
@@ -102,6 +103,7 @@ export function makeSkeleton(layer: string, o: SkeletonOptions): void {
   makeLike(layer, o.base, '/etc');
   writeFileSync(place('/etc/hostname'), `${o.hostname}\n`);
   writeFileSync(place('/etc/hosts'), `127.0.0.1 localhost ${o.hostname}\n::1 localhost ip6-localhost ip6-loopback\n`);
+  writeFileSync(place('/etc/resolv.conf'), `nameserver ${DNS_ADDRESS}\noptions timeout:3 attempts:2\n`);
   makeHome(layer, o);
 }
 

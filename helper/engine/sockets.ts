@@ -43,8 +43,17 @@ export function parseTcp(text: string, family: 4 | 6): TcpSocket[] {
   return found;
 }
 
-/** Those of the namespace that the process lives in; none where it has ended. */
+/** TCP sockets of the namespace that the process lives in; none where it has ended. */
 export function tcpSockets(pid: number): TcpSocket[] {
+  return sockets(pid, 'tcp');
+}
+
+/** UDP sockets; a connected one is ESTABLISHED. */
+export function udpSockets(pid: number): TcpSocket[] {
+  return sockets(pid, 'udp');
+}
+
+function sockets(pid: number, protocol: 'tcp' | 'udp'): TcpSocket[] {
   const read = (name: string): string => {
     try {
       return readFileSync(`/proc/${pid}/net/${name}`, 'utf8');
@@ -52,7 +61,7 @@ export function tcpSockets(pid: number): TcpSocket[] {
       return ''; // it ended, or the kernel has no IPv6
     }
   };
-  return [...parseTcp(read('tcp'), 4), ...parseTcp(read('tcp6'), 6)];
+  return [...parseTcp(read(protocol), 4), ...parseTcp(read(`${protocol}6`), 6)];
 }
 
 /** The IPv4 address of an IPv4 socket or of an IPv6 one that talks to IPv4 (::ffff:a.b.c.d), else null. */
@@ -70,6 +79,14 @@ export function isLoopback(raw: Buffer): boolean {
   const four = asIpv4(raw);
   if (four) return four[0] === 127;
   return raw.subarray(0, 15).every((b) => b === 0) && raw[15] === 1;
+}
+
+/** Whether the other end is in the same namespace, whatever address it goes by. */
+export function staysInside(socket: TcpSocket, all: TcpSocket[]): boolean {
+  if (isLoopback(socket.remote)) return true;
+  const key = (address: Buffer, port: number): string => `${(asIpv4(address) ?? address).toString('hex')}:${port}`;
+  const [here, there] = [key(socket.local, socket.localPort), key(socket.remote, socket.remotePort)];
+  return all.some((o) => key(o.local, o.localPort) === there && key(o.remote, o.remotePort) === here);
 }
 
 /** Who of these processes holds which of the sockets: inode → pid. */

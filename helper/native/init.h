@@ -54,4 +54,8 @@ void become_payload(const struct payload *p);
 void serve(const struct payload *p) __attribute__((noreturn));
 void open_server_socket(void);
 
+/* Where a branch with a network asks for names, in its own network namespace; see helper/engine/network.ts. */
+#define DNS_ADDRESS "169.254.77.53"
+void serve_dns(const struct world *w) __attribute__((noreturn));
+
 #endif

@@ -6,6 +6,8 @@
  *       what launch runs inside, with its own arguments
  *   teleport-init enter WORLD… -- COMMAND…
  *       runs COMMAND in a world (CRIU is run so)
+ *   teleport-init dns --net PID [--cgroup DIR]
+ *       answers name questions of that process's network namespace, until the process ends
  *
  * WORLD: --cgroup DIR --net new|host|PID --chdir DIR --root DIR --upper DIR --work DIR --lower DIR… --options O --run DIR
  */
@@ -74,6 +76,11 @@ int main(int argc, char **argv) {
     open_server_socket();
     world_ready();
     serve(&p);
+  }
+  if (!strcmp(argv[1], "dns")) {
+    struct world own = {.cgroup = w.cgroup, .net = "host"};
+    enter_world(&own);
+    serve_dns(&w);
   }
   if (!strcmp(argv[1], "enter")) {
     if (i + 1 >= argc) usage("enter needs a command after --");

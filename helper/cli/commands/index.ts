@@ -9,6 +9,7 @@ import { registerFork } from './fork.ts';
 import { registerForward } from './forward.ts';
 import { registerLook } from './look.ts';
 import { registerMcp } from './mcp.ts';
+import { registerNetwork } from './network.ts';
 import { registerProcesses } from './processes.ts';
 import { registerRun } from './run.ts';
 import { registerSandbox } from './sandbox.ts';
@@ -28,6 +29,7 @@ export function registerAll(program: Command, ctx: Context): void {
     ['Look and take:', registerLook],
     ['Look and take:', registerApply],
     ['Sandboxes:', registerSandbox],
+    ['Sandboxes:', registerNetwork],
     ['The helper:', registerUpkeep],
     ['The helper:', registerProcesses],
     ['The helper:', registerMcp],

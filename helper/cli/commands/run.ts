@@ -145,14 +145,16 @@ function runJson(result: Result<'run'>): object {
     checkpoint: result.checkpoint?.id ?? null,
     filesChanged: result.checkpoint?.filesChanged ?? null,
     undone: result.undone,
+    ...(result.hint ? { hint: result.hint } : {}),
   };
 }
 
-function runText(ctx: Context, { exitCode, durationMs, checkpoint, undone }: Result<'run'>): string {
+function runText(ctx: Context, { exitCode, durationMs, checkpoint, undone, hint }: Result<'run'>): string {
   const style = ctx.errorStyle;
   const parts = [duration(durationMs)];
   if (exitCode !== 0) parts.unshift(`exit ${exitCode}`);
   if (checkpoint) parts.push(`${count(checkpoint.filesChanged, 'file')} changed`, `checkpoint ${checkpoint.id}`);
   if (undone) parts.push('undone');
-  return `${exitCode === 0 ? style.good('✓') : style.bad('✗')} ${parts.join(' · ')}\n`;
+  const why = hint ? `  ${printable(hint)}\n` : '';
+  return `${exitCode === 0 ? style.good('✓') : style.bad('✗')} ${parts.join(' · ')}\n${why}`;
 }
