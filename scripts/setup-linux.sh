@@ -261,8 +261,8 @@ started() {
   echo $(($(sed -n 's/^btime //p' /proc/stat) + since_boot[19] / $(getconf CLK_TCK)))
 }
 
-# A helper that started before what is installed now: the new one takes its sandboxes over, alive.
-restart_older() {
+# One that started before what is installed now is replaced: the new one takes its sandboxes over, alive.
+run_helper() {
   local pid since older=()
   for pid in $(running_helpers); do
     since=$(started "$pid")
@@ -272,13 +272,18 @@ restart_older() {
     todo "restarting the helper, of an older build; sandboxes go on" || return 0
     if has_systemd && systemctl -q is-active teleport-env.service; then as_root systemctl restart teleport-env.service
     else
-      as_root kill "${older[@]}"
+      as_root sh -c 'kill "$@"' - "${older[@]}"
       for _ in $(seq 100); do [ -d "/proc/${older[0]}" ] || break; sleep 0.1; done
       as_root "$opt/$version/teleport-env" serve --detach
     fi
-  elif has_systemd && ! systemctl -q is-active teleport-env.service; then
+  elif has_systemd; then
+    systemctl -q is-active teleport-env.service && return
     todo "starting teleport-env.service" || return 0
     as_root systemctl start teleport-env.service
+  elif [ "$caller" != 0 ] && [ -z "$(running_helpers)" ]; then
+    # Root's clients start one themselves; yours would have to ask for a password each time.
+    todo "starting the helper" || return 0
+    as_root "$opt/$version/teleport-env" serve --detach || say "it does not start here; teleport-env doctor says why."
   fi
 }
 
@@ -315,7 +320,7 @@ install_helper
 install_link
 admit
 install_unit
-restart_older
+run_helper
 if [ -n "$check" ]; then
   [ $pending = 1 ] || say "nothing to do."
   exit $pending
