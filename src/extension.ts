@@ -14,6 +14,7 @@ import { moments } from './moments.ts';
 import { ports } from './ports/ports.ts';
 import { sandboxes } from './sandboxes.ts';
 import { doctor } from './setup/doctor.ts';
+import { linuxMachine, linuxMachineFeature, wantsMachine } from './setup/linux-machine.ts';
 import { machineOf, realProbes } from './setup/machine.ts';
 import { setUp } from './setup/set-up.ts';
 import { tryIt } from './setup/try-it.ts';
@@ -54,7 +55,8 @@ export function activate(context: ExtensionContext): TeleportEnvApi {
   useTranslation((text, ...values) => l10n.t(text, ...values));
   const log = window.createOutputChannel('Teleport Env', { log: true });
   const setting = <T>(id: string, fallback: T) => workspace.getConfiguration().get<T>(id, fallback);
-  const place = nativePlace(() => ({
+  const inMachine = wantsMachine() ? linuxMachine(context, log) : undefined;
+  const native = nativePlace(() => ({
     extensionPath: context.extensionPath,
     helperPath: setting(SETTINGS.helperPath, ''),
     execPath: process.execPath,
@@ -62,12 +64,14 @@ export function activate(context: ExtensionContext): TeleportEnvApi {
     survivesReload: setting(SETTINGS.survivesReload, true),
     packaging: machineOf(realProbes).packaging,
   }));
+  const place = inMachine?.place ?? native;
   const client = `vscode ${context.extension.packageJSON.version}`;
   const helper = new Helper(place, log, client, () => setting(SETTINGS.helperStart, true));
   const store = new Store();
   const details = new Details(helper.ask, store);
   const app: App = { context, log, helper, store, details, selection: new Selection() };
   context.subscriptions.push(log, helper, details, ...FEATURES.map((feature) => feature(app)));
+  context.subscriptions.push(linuxMachineFeature(inMachine?.machine)(app));
   // Where a sandbox was at work, its status and terminals are there again without a view being opened.
   if (wasShown(app)) void helper.connect();
   return apiOf(app);

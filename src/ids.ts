@@ -42,6 +42,13 @@ export const COMMANDS = {
   // set-up
   setUp: 'teleportEnv.setUp',
   tryIt: 'teleportEnv.tryIt',
+  // the Linux machine
+  setUpMachine: 'teleportEnv.setUpMachine',
+  startMachine: 'teleportEnv.startMachine',
+  stopMachine: 'teleportEnv.stopMachine',
+  suspendMachine: 'teleportEnv.suspendMachine',
+  deleteMachine: 'teleportEnv.deleteMachine',
+  openMachineShell: 'teleportEnv.openMachineShell',
   doctor: 'teleportEnv.doctor',
   copyDiagnostics: 'teleportEnv.copyDiagnostics',
   reconnect: 'teleportEnv.reconnect',
@@ -67,6 +74,8 @@ export const CONTEXT_KEYS = {
   comparing: 'teleportEnv.comparing',
   /** The helper told what it needs and all is there. */
   helperReady: 'teleportEnv.helperReady',
+  /** Sandboxes run in a virtual machine of their own. */
+  machine: 'teleportEnv.machine',
 } as const;
 export type ContextKey = (typeof CONTEXT_KEYS)[keyof typeof CONTEXT_KEYS];
 
@@ -81,6 +90,14 @@ export const SETTINGS = {
   checkpointCommands: 'teleportEnv.terminal.checkpointAfterCommand',
   survivesReload: 'teleportEnv.terminal.survivesReload',
   decorations: 'teleportEnv.decorations.enabled',
+  place: 'teleportEnv.machine.use',
+  machineName: 'teleportEnv.machine.name',
+  machineImage: 'teleportEnv.machine.image',
+  machineCpus: 'teleportEnv.machine.cpus',
+  machineMemory: 'teleportEnv.machine.memory',
+  machineDisk: 'teleportEnv.machine.disk',
+  multipassPath: 'teleportEnv.machine.multipassPath',
+  machineLeaveOut: 'teleportEnv.machine.leaveOut',
   trace: 'teleportEnv.trace.server',
 } as const;
 export type SettingId = (typeof SETTINGS)[keyof typeof SETTINGS];

@@ -109,13 +109,13 @@ export function linuxMachineFeature(machine: Machine | undefined): Feature {
           window.createTerminal({ name: t('{0} (machine)', name), shellPath: command, shellArgs: [...args] }).show();
         },
       }),
-      window.registerTerminalLinkProvider<FileLink>({
-        provideTerminalLinks: ({ line }) =>
+      window.registerTerminalLinkProvider({
+        provideTerminalLinks: ({ line }): FileLink[] =>
           linksIn(line).flatMap(({ start, length, path, line: at = 1, column = 1 }) => {
             const file = machine.toHost(path);
             return file === null ? [] : [{ startIndex: start, length, file, at: new Position(at - 1, column - 1) }];
           }),
-        handleTerminalLink: async ({ file, at }) => {
+        handleTerminalLink: async ({ file, at }: FileLink) => {
           const editor = await window.showTextDocument(Uri.file(file));
           editor.selection = new Selection(at, at);
           editor.revealRange(editor.selection);

@@ -10,6 +10,7 @@ export const setUp: Feature = (app) => {
   return Disposable.from(
     register(app, {
       [COMMANDS.setUp]: () => {
+        if (app.helper.place.name === 'multipass') return commands.executeCommand(COMMANDS.setUpMachine);
         if (running) return running.show();
         running = start(app);
         return undefined;
