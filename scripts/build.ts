@@ -1,7 +1,7 @@
 /**
  * Bundles the extension and the command line into dist/, with the one native package that the helper needs.
  *
- *   dist/extension.js      the VS Code extension
+ *   dist/extension.js      the VS Code extension, with languageclient.js and zod.js, which it loads later
  *   dist/teleport-env.js   the command line, which is also the daemon and the client process
  *   dist/*.wasm            the grammar of bash and what runs it
  *   dist/node_modules/     koffi, reduced to what Linux needs
@@ -10,7 +10,7 @@
  */
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
-import { type BuildOptions, build, context } from 'esbuild';
+import { type BuildOptions, build, context, type PluginBuild } from 'esbuild';
 
 const root = resolve(__dirname, '..');
 const out = process.argv.indexOf('--out');
@@ -33,6 +33,18 @@ const common: BuildOptions = {
   alias: { 'web-tree-sitter': join(root, 'node_modules/web-tree-sitter/web-tree-sitter.cjs') },
 };
 
+/**
+ * Nine tenths of the extension's code, needed only once there is a connection to a helper: in files of their own, so that
+ * an editor doesn't read them at every start.
+ */
+const APART = {
+  'vscode-languageclient/node': {
+    entry: 'node_modules/vscode-languageclient/lib/node/main.js',
+    file: 'languageclient.js',
+  },
+  zod: { entry: 'node_modules/zod/index.js', file: 'zod.js' },
+};
+
 const bundles: BuildOptions[] = [
   {
     ...common,
@@ -41,8 +53,26 @@ const bundles: BuildOptions[] = [
     external: ['koffi'],
     banner: { js: '#!/usr/bin/env node' },
   },
-  { ...common, entryPoints: ['src/extension.ts'], outfile: join(dist, 'extension.js'), external: ['vscode'] },
+  {
+    ...common,
+    entryPoints: ['src/extension.ts'],
+    outfile: join(dist, 'extension.js'),
+    external: ['vscode'],
+    plugins: [{ name: 'apart', setup: setApart }],
+  },
+  ...Object.values(APART).map(({ entry, file }) => ({
+    ...common,
+    entryPoints: [entry],
+    outfile: join(dist, file),
+    external: ['vscode'],
+  })),
 ];
+
+/** The extension loads these from files beside it. */
+function setApart({ onResolve }: PluginBuild): void {
+  for (const [name, { file }] of Object.entries(APART))
+    onResolve({ filter: new RegExp(`^${name}$`) }, () => ({ path: `./${file}`, external: true }));
+}
 
 /** koffi loads `@koromix/koffi-<platform>`; only Linux with glibc, x64 and arm64, ever runs the helper. */
 function copyKoffi(): void {
