@@ -48,7 +48,7 @@ export async function capture(
   mkdirSync(to.image);
   // A successor would lose the connections to the outside.
   const mayRotate = way === 'auto' && !reachesOutside(live.pid);
-  const rotate = way === 'rotate' || (mayRotate && countEntries(from.upper, ROTATE_ABOVE) >= ROTATE_ABOVE);
+  let rotate = way === 'rotate' || (mayRotate && countEntries(from.upper, ROTATE_ABOVE) >= ROTATE_ABOVE);
   const index = join(from.work, 'index');
   const began = performance.now();
   let copying: Promise<void> = Promise.resolve();
@@ -76,10 +76,13 @@ export async function capture(
         },
         'post-dump': async () => {
           await copying;
+          const remaps = hasRemaps(to.image);
+          // CRIU makes names for deleted open files, and takes them away when it ends: too early for moving the layer.
+          if (rotate) rotate = !remaps;
           if (rotate) freezeAround(machine, live.cgroup);
-          else if (hasRemaps(to.image)) {
-            // Names were made for deleted open files, perhaps after their folder had been copied.
-            rmSync(to.layer, { recursive: true });
+          else if (remaps) {
+            // Perhaps they were made after their folder had been copied.
+            rmSync(to.layer, { recursive: true, force: true });
             rmSync(to.index, { recursive: true, force: true });
             copyFiles(from, to);
           }

@@ -3,17 +3,41 @@
  * (`link_remap.N` beside the old one), so that a restore can open them. The checkpoint's layer must have these names; the branch
  * that goes on must not keep them.
  */
-import { readdirSync, statSync, unlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { close, OPEN_DIRECTORY, openBeneath, openRoot } from './at.ts';
 import { toBytes } from './libc.ts';
 
-/** An image file without entries is its two magic words. */
-const EMPTY_IMAGE = 8;
+/** An image file begins with two magic words; then come entries, the length of each before it. */
+const MAGIC = 8;
 
-/** The image speaks of deleted open files. */
+/** The image speaks of deleted open files that got a name, not only of such whose content it holds itself. */
 export function hasRemaps(image: string): boolean {
-  return (statSync(join(image, 'remap-fpath.img'), { throwIfNoEntry: false })?.size ?? 0) > EMPTY_IMAGE;
+  const file = join(image, 'remap-fpath.img');
+  const bytes = existsSync(file) ? readFileSync(file) : Buffer.alloc(0);
+  for (let at = MAGIC; at + 4 <= bytes.length; ) {
+    const end = at + 4 + bytes.readUInt32LE(at);
+    if (isLinked(bytes.subarray(at + 4, end))) return true;
+    at = end;
+  }
+  return false;
+}
+
+/** Of an entry, three varints by number (CRIU's images/remap-file-path.proto), the third is 0: a link. */
+function isLinked(entry: Buffer): boolean {
+  for (let at = 0; at < entry.length; ) {
+    const field = entry[at]! >> 3;
+    let value = 0;
+    let shift = 0;
+    do {
+      at++;
+      value += (entry[at]! & 0x7f) * 2 ** shift;
+      shift += 7;
+    } while (entry[at]! & 0x80);
+    at++;
+    if (field === 3) return value === 0;
+  }
+  return true; // left out: the default
 }
 
 /** Paths in the layer, from its root, that CRIU made. */
