@@ -25,7 +25,9 @@ export class Walk {
   private before: Set<number> | null = null;
   /** Something was done by hand since the mark. */
   private touched = false;
-  private moving = false;
+  /** Heads that this walk moved to, and where it is moving to: the answer and the notification come in any order. */
+  private readonly own = new Set<string>();
+  private target: string | null = null;
   private streams = 0;
 
   constructor(
@@ -113,19 +115,21 @@ export class Walk {
   async goTo(position: number): Promise<number> {
     const checkpoint = this.marks[position];
     if (checkpoint === undefined) throw new Error(`position ${position} was not reached`);
-    const discard = await this.nothingToLose();
-    this.moving = true;
+    const ms = await this.rollback(checkpoint, await this.nothingToLose());
+    this.position = position;
+    this.touched = false;
+    return ms;
+  }
+
+  private async rollback(checkpoint: string, discard: boolean): Promise<number> {
+    this.target = checkpoint;
     try {
-      const moved = await this.world.ask(
-        'checkpoint/rollback',
-        { sandbox: this.sandbox, checkpoint, discard },
-        { patient: true },
-      );
-      this.position = position;
-      this.touched = false;
-      return moved.rollbackMs;
+      const params = { sandbox: this.sandbox, checkpoint, discard };
+      const { head, rollbackMs } = await this.world.ask('checkpoint/rollback', params, { patient: true });
+      this.own.add(head);
+      return rollbackMs;
     } finally {
-      this.moving = false;
+      this.target = null;
     }
   }
 
@@ -185,7 +189,7 @@ export class Walk {
       await this.world.ask('session/open', { sandbox, kind: 'process', argv, attach: false });
       return;
     }
-    await this.world.ask('checkpoint/rollback', { sandbox, checkpoint: this.marks[this.position]!, discard: true });
+    await this.rollback(this.marks[this.position]!, true);
   }
 
   get running(): boolean {
@@ -194,7 +198,8 @@ export class Walk {
 
   /** Somebody else moved the sandbox. @returns whether that is a place of this walk */
   follow(moved: Moved): 'own' | 'known' | 'unknown' {
-    if (moved.sandbox !== this.sandbox || this.moving || moved.cause === 'rotate') return 'own';
+    if (moved.sandbox !== this.sandbox || moved.cause === 'rotate') return 'own';
+    if (this.own.has(moved.head) || this.target === moved.checkpoint) return 'own';
     const candidates = this.marks.flatMap((mark, at) => (mark === moved.checkpoint ? [at] : []));
     if (candidates.length === 0) {
       this.marks[this.position] = moved.checkpoint;

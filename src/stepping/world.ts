@@ -9,4 +9,6 @@ export interface World {
   on<N extends NotificationName>(name: N, listener: (params: NotificationParams<N>) => void): () => void;
   /** The text of the file to step through, unsaved changes included. */
   read(program: string): Promise<string>;
+  /** The address under which the editor and its language server know that file. */
+  uri(program: string): string;
 }
