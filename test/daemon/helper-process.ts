@@ -86,6 +86,11 @@ export class HelperProcess {
     });
   }
 
+  /** Lets this user connect, besides root. */
+  admit(uid: number): void {
+    writeFileSync(`${this.state}-admitted`, `${uid}\n`);
+  }
+
   async restart(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     await this.kill(signal);
     await this.run();

@@ -2,7 +2,8 @@
 import { serve } from '../../helper/daemon/main.ts';
 
 const [, , socket, state, bytes] = process.argv;
-serve({ socket: socket!, state: state!, volumeBytes: bytes ? Number(bytes) : undefined }).then(
+const volumeBytes = bytes ? Number(bytes) : undefined;
+serve({ socket: socket!, state: state!, volumeBytes, admitted: `${state}-admitted` }).then(
   () => process.exit(0),
   (error: Error) => {
     process.stderr.write(`${error.stack}\n`);
