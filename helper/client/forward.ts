@@ -3,6 +3,7 @@
  * of kind `dial`). It follows the head: what connects after a rollback reaches the moment gone back to. A checkpoint or a
  * rollback cuts the connections there are; programs that serve and browsers make new ones.
  */
+import { setMaxListeners } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { TeleportError } from '../protocol/errors.ts';
 import type { Connection } from './connection.ts';
@@ -28,13 +29,21 @@ export class PortForward {
   private readonly sockets = new Set<Socket>();
   /** Told of each connection that could not be made. */
   onRefused: ((error: Error) => void) | undefined;
+  /** It was closed, or the connection to the helper is gone. */
+  onClosed: (() => void) | undefined;
 
   private constructor(options: ForwardOptions, server: Server, connection: Connection) {
     this.options = options;
     this.server = server;
     this.localPort = (server.address() as { port: number }).port;
     server.on('connection', (socket) => void this.serve(socket, connection));
-    connection.lost.addEventListener('abort', () => this.close(), { once: true });
+    const lost = (): void => this.close();
+    setMaxListeners(0, connection.lost); // as many as there are ports
+    connection.lost.addEventListener('abort', lost, { once: true });
+    server.once('close', () => {
+      connection.lost.removeEventListener('abort', lost);
+      this.onClosed?.();
+    });
   }
 
   /** @throws TeleportError `portTaken` where `local` was asked for and another program has it */
@@ -137,8 +146,12 @@ export class PortForwards {
     if (known) return known;
     const made = PortForward.open(connection, options);
     this.open_.set(key, made);
-    made.catch(() => this.open_.delete(key));
-    connection.lost.addEventListener('abort', () => this.open_.delete(key), { once: true });
+    const forget = (): void => {
+      if (this.open_.get(key) === made) this.open_.delete(key);
+    };
+    made.then((forward) => {
+      forward.onClosed = forget;
+    }, forget);
     return made;
   }
 

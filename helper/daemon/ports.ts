@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { payloadOf } from '../engine/branch.ts';
-import { holders, isAny, isLoopback, LISTEN, tcpSockets } from '../engine/sockets.ts';
+import { holders, isAny, isLoopback, listeners } from '../engine/sockets.ts';
 import type { Port } from '../protocol/model.ts';
 import { type Branch, innerPid } from './branch.ts';
 
@@ -16,9 +16,7 @@ const EVERY = 2000;
 
 /** Ports that can be reached by dialling: those on every address or on loopback. By number. */
 export function portsOf(branch: Branch): Port[] {
-  const listening = tcpSockets(branch.live.pid).filter(
-    (s) => s.state === LISTEN && (isAny(s.local) || isLoopback(s.local)),
-  );
+  const listening = listeners(branch.live.pid).filter((s) => isAny(s.local) || isLoopback(s.local));
   if (!listening.length) return [];
   const held = holders(payloadOf(branch.live), new Set(listening.map((s) => s.inode)));
   const ports = new Map<number, Port>();

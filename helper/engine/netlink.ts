@@ -4,7 +4,6 @@
  */
 import { closeSync, openSync } from 'node:fs';
 import { check, codeOf, cPath, libc, systemError } from './libc.ts';
-import type { TcpSocket } from './sockets.ts';
 
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
@@ -16,6 +15,7 @@ const REQUEST = 1;
 const ACK = 4;
 const REPLACE = 0x100;
 const EXCL = 0x200;
+const DUMP = 0x300;
 const CREATE = 0x400;
 
 const NEWLINK = 16;
@@ -24,7 +24,10 @@ const NEWADDR = 20;
 const DELADDR = 21;
 const NEWROUTE = 24;
 const DELROUTE = 25;
+const BY_FAMILY = 20;
 const SOCK_DESTROY = 21;
+const DONE = 3;
+const ERROR = 2;
 
 const IFF_UP = 1;
 const AF_INET = 2;
@@ -183,11 +186,80 @@ export function allLocal(on: boolean): void {
   }
 }
 
+/** Of `include/net/tcp_states.h`, those that are told apart. A connected UDP socket is ESTABLISHED. */
+export const ESTABLISHED = 1;
+export const LISTEN = 10;
+export type Protocol = 'tcp' | 'udp';
+const PROTOCOL = { tcp: 6, udp: 17 };
+
+export interface Socket {
+  family: 4 | 6;
+  /** Raw, 4 or 16 bytes in network order. */
+  local: Buffer;
+  localPort: number;
+  remote: Buffer;
+  remotePort: number;
+  state: number;
+  /** 0: nobody holds it open. */
+  inode: number;
+}
+
+/** The sockets of a process's network namespace in these states, a bit each. */
+export function listSockets(pid: number, protocol: Protocol, states: number): Socket[] {
+  // A netlink socket belongs to the namespace that it was made in.
+  const fd = inNetworkOf(pid, () => check(libc().socket(AF_NETLINK, SOCK_RAW_CLOEXEC, SOCK_DIAG), 'socket'));
+  try {
+    return [AF_INET, AF_INET6].flatMap((family) => {
+      const message = Buffer.alloc(72);
+      message.writeUInt32LE(message.length, 0);
+      message.writeUInt16LE(BY_FAMILY, 4);
+      message.writeUInt16LE(REQUEST | DUMP, 6);
+      message[16] = family;
+      message[17] = PROTOCOL[protocol];
+      message.writeInt32LE(states, 20);
+      check(libc().send(fd, message, message.length, 0), 'send');
+      return [...answers(fd)].map(toSocket);
+    });
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The messages of one dump. */
+function* answers(fd: number): Generator<Buffer> {
+  const buffer = Buffer.alloc(1 << 16);
+  for (;;) {
+    const size = check(libc().recv(fd, buffer, buffer.length, 0), 'recv');
+    for (let at = 0; at + 16 <= size; ) {
+      const length = buffer.readUInt32LE(at);
+      const type = buffer.readUInt16LE(at + 4);
+      if (type === DONE || type === ERROR) return; // an error: the kernel has no IPv6, or can't tell
+      yield Buffer.from(buffer.subarray(at + 16, at + length));
+      at += (length + 3) & ~3;
+    }
+  }
+}
+
+/** struct inet_diag_msg */
+function toSocket(message: Buffer): Socket {
+  const family = message[0] === AF_INET ? 4 : 6;
+  const size = family === 4 ? 4 : 16;
+  return {
+    family,
+    state: message[1]!,
+    localPort: message.readUInt16BE(4),
+    remotePort: message.readUInt16BE(6),
+    local: message.subarray(8, 8 + size),
+    remote: message.subarray(24, 24 + size),
+    inode: message.readUInt32LE(68),
+  };
+}
+
 /** Ends a connection: who holds it is told so by an error, at once. False where the kernel can't (CONFIG_INET_DIAG_DESTROY). */
-export function destroySocket(socket: TcpSocket, protocol: 'tcp' | 'udp' = 'tcp'): boolean {
+export function destroySocket(socket: Socket, protocol: Protocol = 'tcp'): boolean {
   const body = Buffer.alloc(56);
   body[0] = socket.family === 4 ? AF_INET : AF_INET6;
-  body[1] = protocol === 'tcp' ? 6 : 17;
+  body[1] = PROTOCOL[protocol];
   body.writeUInt32LE(0xffffffff, 4); // in every state
   body.writeUInt16BE(socket.localPort, 8);
   body.writeUInt16BE(socket.remotePort, 10);

@@ -24,13 +24,14 @@ import {
   deleteAddress,
   deleteLink,
   destroySocket,
+  ESTABLISHED,
   indexOf,
   inNetworkOf,
   ipv4,
   LOOPBACK_INDEX,
   raise,
 } from './netlink.ts';
-import { asIpv4, ESTABLISHED, isAny, isLoopback, LISTEN, staysInside, tcpSockets, udpSockets } from './sockets.ts';
+import { asIpv4, connections, isAny, isLoopback, listeners, staysInside, udpSockets } from './sockets.ts';
 
 export interface NetworkMode {
   network: 'none' | 'nat';
@@ -65,15 +66,15 @@ export function settle(pid: number): void {
 
 /** Whether a connection to the outside is open. */
 export function reachesOutside(pid: number): boolean {
-  const tcp = tcpSockets(pid);
-  return tcp.some((s) => s.state !== LISTEN && !isAny(s.remote) && !staysInside(s, tcp));
+  const tcp = connections(pid);
+  return tcp.some((s) => !isAny(s.remote) && !staysInside(s, tcp));
 }
 
 /** Ends connections to the outside: whoever waits for one is told at once. */
 export function cutOutside(pid: number): void {
-  const tcp = tcpSockets(pid);
+  const tcp = connections(pid);
   const udp = udpSockets(pid);
-  const cut = tcp.filter((s) => s.state !== LISTEN && !isAny(s.remote) && !staysInside(s, tcp));
+  const cut = tcp.filter((s) => !isAny(s.remote) && !staysInside(s, tcp));
   const cutUdp = udp.filter((s) => s.state === ESTABLISHED && !staysInside(s, udp));
   if (!cut.length && !cutUdp.length) return;
   inNetworkOf(pid, () => {
@@ -85,7 +86,7 @@ export function cutOutside(pid: number): void {
 /** IPv4 addresses that sockets are bound to, loopback's not counted. */
 function ownAddresses(pid: number): Buffer[] {
   const found = new Map<string, Buffer>();
-  for (const { local } of [...tcpSockets(pid), ...udpSockets(pid)]) {
+  for (const { local } of [...listeners(pid), ...connections(pid), ...udpSockets(pid)]) {
     const address = asIpv4(local);
     if (address && !isAny(local) && !isLoopback(local)) found.set(address.toString('hex'), address);
   }
