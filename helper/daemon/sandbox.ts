@@ -2,7 +2,7 @@
  * One sandbox at work: its tree of checkpoints, its branches, and the operations on them. All that the helper does with a
  * sandbox is made of `capture` and `activate`; what changes the tree or the head runs one at a time.
  */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,11 +10,14 @@ import { activate, type Ground, type Live, launch, startTimeOf } from '../engine
 import { capture, captureFiles, undoRotation } from '../engine/capture.ts';
 import { Cgroup } from '../engine/cgroup.ts';
 import { countChanges, inSlices } from '../engine/diff.ts';
+import { faultPoint } from '../engine/fault.ts';
 import { completeHardLinks } from '../engine/hard-links.ts';
 import { filesOf } from '../engine/image-files.ts';
+import { checkImage, sumImage } from '../engine/image-sums.ts';
 import type { CheckpointLayout, SandboxLayout } from '../engine/layout.ts';
 import type { Machine } from '../engine/machine.ts';
 import type { NetworkMode, Networks } from '../engine/network.ts';
+import { rotationDone, rotationOf } from '../engine/rotation.ts';
 import { LayerStack } from '../engine/stack.ts';
 import { Steps } from '../engine/steps.ts';
 import { syncfsAsync } from '../engine/syscalls.ts';
@@ -24,6 +27,7 @@ import type { HeadMoved, NotificationName, NotificationParams } from '../protoco
 import type { Checkpoint, Sandbox as SandboxInfo } from '../protocol/model.ts';
 import { type Access, wishes } from '../sandbox/policy.ts';
 import { BranchRecord, FORMAT, Manifest, type SandboxRecord } from '../sandbox/records.ts';
+import { type Rotation, recover } from '../sandbox/recovery.ts';
 import { builtOn, layersOf, numberOf, reparented } from '../sandbox/tree.ts';
 import type { Base } from './bases.ts';
 import { Branch } from './branch.ts';
@@ -73,11 +77,15 @@ export class Sandbox {
   readonly layout: SandboxLayout;
   private readonly around: Surroundings;
   private readonly manifests = new Map<string, Manifest>();
+  /** On disk, but not to be used: why. */
+  private readonly damaged = new Map<string, string>();
   private readonly branches = new Map<string, Branch>();
   private readonly work = new Mutex();
   private restoring = false;
   private problem: string | undefined;
   private removed = false;
+  /** Not a sandbox yet: its record is written last. */
+  private beginning = false;
   private background = new Set<Promise<void>>();
   private readonly ports = new PortWatch(
     () => this.around.heard(this.record.owner.uid),
@@ -137,6 +145,11 @@ export class Sandbox {
   private manifest(id: string): Manifest {
     const manifest = this.manifests.get(id);
     if (manifest) return manifest;
+    const damage = this.damaged.get(id);
+    if (damage)
+      throw new TeleportError('checkpointDamaged', `${id} is damaged: ${damage}`, {
+        hint: 'choose another checkpoint',
+      });
     throw new TeleportError('unknownCheckpoint', `${this.record.name} has no checkpoint ${id}`, {
       hint: `teleport-env log ${this.record.name} lists them`,
     });
@@ -174,7 +187,7 @@ export class Sandbox {
     const layers = layersOf(this.manifests, checkpoint).map((id) => `checkpoints/${id}/layer`);
     return {
       layout: this.layout.branch(branch),
-      cgroup: join(this.around.machine.cgroups, `${this.record.id}-${branch}`),
+      cgroup: this.cgroupOf(branch),
       lowers: [...layers, 'skeleton', ...this.pinPaths(checkpoint), this.around.base.root()],
       from: this.layout.dir,
     };
@@ -195,7 +208,7 @@ export class Sandbox {
 
   save(change: Partial<SandboxRecord>): void {
     this.record = { ...this.record, ...change };
-    if (!this.removed) writeRecord(this.layout.file, this.record);
+    if (!this.removed && !this.beginning) writeRecord(this.layout.file, this.record);
   }
 
   changed(): void {
@@ -210,6 +223,7 @@ export class Sandbox {
 
   /** The root checkpoint (its layer is filled already) and the first branch. */
   async begin(steps: Steps): Promise<{ head: string; checkpoint: string }> {
+    this.beginning = true;
     this.counters = { checkpoint: 1, branch: 1, session: 1 };
     const root = this.blank('k0', { kind: 'root' });
     root.filesOnly = true;
@@ -217,6 +231,8 @@ export class Sandbox {
     this.manifests.set('k0', root);
     writeRecord(this.layout.checkpoint('k0').manifest, root);
     const branch = await this.make('k0', 'head', steps);
+    faultPoint('create:begun');
+    this.beginning = false;
     this.save({ head: branch.id, current: 'k0' });
     this.settleSoon('k0');
     return { head: branch.id, checkpoint: 'k0' };
@@ -255,71 +271,122 @@ export class Sandbox {
 
   /** What is on disk after a restart: manifests, and branches that are still alive. */
   async load(): Promise<void> {
+    const rotations = this.loadManifests();
+    // All below `next` may have been given.
+    this.counters = { ...this.record.next };
+    const found = readdirSync(this.layout.branches).map((id) => ({ id, record: this.survivor(id) }));
+    const survivors = found.flatMap(({ record }) =>
+      record ? [{ ...record, frozen: new Cgroup(record.cgroup).isFrozen }] : [],
+    );
+    const plan = recover(survivors, rotations, this.record.head);
+    for (const { checkpoint, branch } of plan.undo) {
+      this.around.log(`${this.record.id}/${checkpoint}: taken back, nobody had succeeded ${branch} yet`);
+      undoRotation(this.layout.branch(branch), this.layout.checkpoint(checkpoint));
+      this.manifests.delete(checkpoint);
+      await removeTree(this.layout.checkpoint(checkpoint).dir);
+    }
+    for (const rotation of rotations) {
+      if (plan.undo.includes(rotation)) continue;
+      if (this.manifests.has(rotation.checkpoint)) rotationDone(this.layout.checkpoint(rotation.checkpoint));
+      else if (!this.damaged.has(rotation.checkpoint)) this.discardUnfinished(rotation.checkpoint);
+    }
+    const keep = new Set([plan.head, ...plan.forks, ...plan.standbys]);
+    for (const { id, record } of found) if (!record || !keep.has(id)) await this.endRemains(id);
+    for (const { id, record } of found) if (record && keep.has(id)) await this.adopt(record, plan.head);
+    const head = this.branches.get(plan.head ?? '');
+    let { current } = this.record;
+    if (head) current = head.record.checkpoint;
+    else if (!this.manifests.has(current)) current = this.checkpoints()[0]?.id ?? 'k0';
+    if (this.manifests.size === 0) this.problem = 'its checkpoints are lost or damaged';
+    this.save({ head: head?.id ?? null, current, undo: this.record.undo.filter((id) => this.manifests.has(id)) });
+  }
+
+  /** Checkpoints that were never finished go; damaged ones, and what lies on them, stay but are not used. */
+  private loadManifests(): Rotation[] {
+    const rotations: Rotation[] = [];
+    const unfinished: string[] = [];
     for (const id of readdirSync(this.layout.checkpoints)) {
       const place = this.layout.checkpoint(id);
+      const branch = rotationOf(place);
+      if (branch) rotations.push({ checkpoint: id, branch });
+      if (!existsSync(place.manifest)) {
+        unfinished.push(id);
+        continue;
+      }
       try {
         const manifest = readRecord(Manifest, place.manifest);
         // Written but not synced when the machine went down: nobody knows what of it is there.
-        if (!manifest.durable && manifest.bootId !== this.around.machine.bootId)
-          throw new Error('was never made durable');
-        this.manifests.set(manifest.id, manifest);
+        if (!manifest.durable && manifest.bootId !== this.around.machine.bootId) unfinished.push(id);
+        else this.manifests.set(id, manifest);
       } catch (error) {
-        this.around.log(`${this.record.id}/${id}: left out: ${(error as Error).message}`);
-        if (!/checkpointDamaged/.test((error as { code?: string }).code ?? '')) await removeTree(place.dir);
+        this.damaged.set(id, (error as Error).message);
       }
     }
-    for (const [id, manifest] of [...this.manifests]) {
+    for (const id of [...this.manifests.keys()]) {
       try {
-        layersOf(this.manifests, id);
+        for (const below of layersOf(this.manifests, id))
+          if (!existsSync(this.layout.checkpoint(below).layer)) throw new Error(`the layer of ${below} is missing`);
       } catch (error) {
-        this.around.log(`${this.record.id}/${id}: left out: ${(error as Error).message}`);
-        this.manifests.delete(manifest.id);
+        this.damaged.set(id, (error as Error).message);
       }
     }
-    // All below `next` may have been given.
-    this.counters = { ...this.record.next };
-    for (const id of readdirSync(this.layout.branches)) await this.adopt(id);
-    let { head } = this.record;
-    if (head && !this.branches.has(head)) head = null;
-    if (!this.manifests.has(this.record.current)) {
-      const newest = this.checkpoints()[0];
-      if (!newest) this.problem = 'its checkpoints are lost or damaged';
-      else this.record.current = newest.id;
+    for (const [id, why] of this.damaged) {
+      this.around.log(`${this.record.id}/${id}: damaged: ${why}`);
+      this.manifests.delete(id);
     }
-    const undo = this.record.undo.filter((id) => this.manifests.has(id));
-    this.save({ head, undo });
+    for (const id of unfinished) {
+      // A folder whose manifest was lost may still be what others lie on.
+      if (this.damaged.size) this.damaged.set(id, 'its manifest is missing');
+      else if (!rotations.some((r) => r.checkpoint === id)) this.discardUnfinished(id);
+    }
+    return rotations;
   }
 
-  private async adopt(id: string): Promise<void> {
-    const layout = this.layout.branch(id);
-    const cgroup = new Cgroup(join(this.around.machine.cgroups, `${this.record.id}-${id}`));
+  private discardUnfinished(id: string): void {
+    this.around.log(`${this.record.id}/${id}: removed, it was never finished`);
+    this.inBackground(() => removeTree(this.layout.checkpoint(id).dir));
+  }
+
+  /** The record of a branch whose processes are alive. */
+  private survivor(id: string): BranchRecord | null {
     try {
-      const record = readRecord(BranchRecord, layout.file);
+      const record = readRecord(BranchRecord, this.layout.branch(id).file);
       const alive = record.bootId === this.around.machine.bootId && startTimeOf(record.pid) === record.startTime;
-      if (alive && this.manifests.has(record.base) && record.cgroup === cgroup.path) {
-        const live: Live = { pid: record.pid, startTime: record.startTime, cgroup };
-        const branch = new Branch(record, live, layout, () => this.shellStart());
-        this.connect(live.pid, { adopted: true });
-        if (record.role === 'standby' && cgroup.isFrozen) {
-          this.standbys.adopt(branch);
-          return;
-        }
-        // A standby that runs was activated just before the helper ended: it is the head that the record did not see.
-        if (record.role === 'standby') {
-          branch.update({ role: 'head' });
-          this.record.head = id;
-          this.record.current = record.checkpoint;
-        }
-        cgroup.thaw(); // the helper may have ended in the middle of a capture
-        await branch.sessions.start();
-        this.enlist(branch);
+      const known = this.manifests.has(record.base) || this.damaged.has(record.base);
+      return alive && known && record.cgroup === this.cgroupOf(id) ? record : null;
+    } catch {
+      return null; // it was being made or unmade
+    }
+  }
+
+  private cgroupOf(branch: string): string {
+    return join(this.around.machine.cgroups, `${this.record.id}-${branch}`);
+  }
+
+  private async endRemains(id: string): Promise<void> {
+    await new Cgroup(this.cgroupOf(id)).end();
+    await removeTree(this.layout.branch(id).dir);
+  }
+
+  private async adopt(record: BranchRecord, head: string | null): Promise<void> {
+    const { id } = record;
+    const cgroup = new Cgroup(record.cgroup);
+    const live: Live = { pid: record.pid, startTime: record.startTime, cgroup };
+    const branch = new Branch(record, live, this.layout.branch(id), () => this.shellStart());
+    try {
+      this.connect(live.pid, { adopted: true });
+      if (record.role === 'standby' && id !== head) {
+        this.standbys.adopt(branch);
         return;
       }
+      if (id === head) branch.update({ role: 'head', activated: true });
+      cgroup.thaw(); // the helper may have ended in the middle of a capture
+      await branch.sessions.start();
+      this.enlist(branch);
     } catch (error) {
       this.around.log(`${this.record.id}/${id}: not adopted: ${(error as Error).message}`);
+      await branch.end('it did not answer');
     }
-    await cgroup.end();
-    await removeTree(layout.dir);
   }
 
   private enlist(branch: Branch): void {
@@ -417,7 +484,7 @@ export class Sandbox {
           machine,
           ground,
           this.layout.checkpoint(checkpoint).image,
-          { frozen: role === 'standby', network: (pid) => this.connect(pid) },
+          { frozen: role === 'standby', network: (pid) => this.connect(pid), check: this.checkOf(manifest) },
           steps,
         );
     if (manifest.filesOnly) this.connect(live.pid);
@@ -427,8 +494,10 @@ export class Sandbox {
     );
     try {
       writeRecord(ground.layout.file, branch.record);
+      faultPoint('branch:recorded');
       if (role !== 'standby') {
         await branch.sessions.start();
+        faultPoint('branch:answers');
         steps.done('init answers');
         this.enlist(branch);
       } else await branch.sessions.connectAhead();
@@ -437,6 +506,11 @@ export class Sandbox {
       await branch.end('it could not be started');
       throw error;
     }
+  }
+
+  /** Its memory image is what was written, as far as that is known. */
+  private checkOf({ id, sums }: Manifest): (() => Promise<void>) | undefined {
+    return sums && (() => checkImage(this.layout.checkpoint(id).image, sums));
   }
 
   /** A standby if there is one (about a millisecond), else a restore. */
@@ -455,7 +529,10 @@ export class Sandbox {
     if (standby) {
       try {
         this.connect(standby.live.pid); // the sandbox's network may have changed while this one was made
+        // Else a running standby means, to the next helper, that the head went there.
+        if (role === 'fork') standby.update({ role });
         standby.live.cgroup.thaw();
+        faultPoint('head:thawed');
         await standby.sessions.start();
         steps.done('standby thawed, init answers');
         standby.record = { ...standby.record, role, activated: true };
@@ -489,9 +566,11 @@ export class Sandbox {
     manifest.base = branch.record.base;
     manifest.processes = branch.info().processes;
     await branch.sessions.quiesce();
+    faultPoint('take:quiesced');
     steps.done('connections let go');
     let successor = branch;
     let rotated = false;
+    let connected = false;
     const giveBack = async (): Promise<void> => {
       this.manifests.delete(id);
       if (rotated) {
@@ -499,14 +578,16 @@ export class Sandbox {
         branch.live.cgroup.thaw();
       }
       await removeTree(place.dir);
-      await branch.sessions.resume();
+      if (!connected) await this.takeUp(branch);
     };
     try {
       const captured = words.filesOnly
         ? await captureFiles(branch.live, branch.layout, place, steps)
         : await capture(machine, branch.live, branch.layout, place, words.way ?? 'auto', steps);
-      manifest.pins = await this.pin(branch, place);
       rotated = captured.rotated;
+      faultPoint('take:captured');
+      manifest.pins = await this.pin(branch, place);
+      faultPoint('take:pinned');
       manifest.rotated = rotated;
       manifest.stoppedMs = captured.stoppedMs;
       this.manifests.set(id, manifest);
@@ -516,27 +597,33 @@ export class Sandbox {
         await removeTree(place.index);
         steps.done('hard links completed');
       }
-      if (!rotated) await branch.sessions.resume();
-      else if (!leaving) {
+      if (!rotated) {
+        connected = true;
+        await this.takeUp(branch);
+      } else if (!leaving) {
+        // Whole before anybody stands on it. What follows can still take it back.
+        writeRecord(place.manifest, manifest);
         successor = await this.replace(branch, id, steps);
         manifest.verified = true;
+        rotated = false; // its files are the successor's now
       }
+      if (!(leaving && rotated)) steps.done('connections taken up');
+      await this.measure(manifest, place);
+      manifest.totalMs = steps.total;
+      writeRecord(place.manifest, manifest);
+      faultPoint('take:written');
     } catch (error) {
-      await giveBack();
-      throw error;
+      if (successor === branch) {
+        await giveBack();
+        throw error;
+      }
+      // The successor lives: what is missing is a note of sizes.
+      this.around.log(`${this.record.id}/${id}: ${(error as Error).message}`);
     }
-    if (!(leaving && rotated)) steps.done('connections taken up');
-    const [filesChanged, bytes] = await Promise.all([
-      countChanges(new LayerStack(this.layerPaths(manifest.parent)), new LayerStack(this.layerPaths(id))),
-      sizeOf(place.image),
-    ]);
-    manifest.filesChanged = filesChanged;
-    manifest.bytes = bytes + (await sizeOf(place.layer));
-    manifest.totalMs = steps.total;
-    writeRecord(place.manifest, manifest);
     steps.done('changes counted, manifest written');
     successor.record = { ...successor.record, checkpoint: id };
     if (!(leaving && rotated)) successor.update({});
+    faultPoint('take:done');
     this.tell('checkpoint/added', { sandbox: this.record.id, checkpoint: toCheckpoint(manifest) });
     const takeBack = async (): Promise<void> => {
       if (rotated) {
@@ -546,6 +633,30 @@ export class Sandbox {
       }
     };
     return { manifest, branch: successor, takeBack };
+  }
+
+  /** Connections again, after a capture. Processes that did not survive it (nor anything else) are a head that died. */
+  private async takeUp(branch: Branch): Promise<void> {
+    try {
+      await branch.sessions.resume();
+    } catch (error) {
+      this.around.log(`${this.record.id}/${branch.id}: ${(error as Error).message}`);
+      this.died(branch);
+      throw new TeleportError('notRunning', `the processes of ${this.record.name} ended meanwhile`, {
+        hint: `teleport-env start ${this.record.name}`,
+        cause: error,
+      });
+    }
+  }
+
+  private async measure(manifest: Manifest, place: CheckpointLayout): Promise<void> {
+    const [filesChanged, image, layer] = await Promise.all([
+      countChanges(new LayerStack(this.layerPaths(manifest.parent!)), new LayerStack(this.layerPaths(manifest.id))),
+      sizeOf(place.image),
+      sizeOf(place.layer),
+    ]);
+    manifest.filesChanged = filesChanged;
+    manifest.bytes = image + layer;
   }
 
   /** Keeps what the image needs of the base. @returns generations of pins, newest first */
@@ -568,9 +679,11 @@ export class Sandbox {
     const role = branch.record.role;
     const successor = await this.make(checkpoint, role, steps);
     await successor.sessions.inherit(branch.sessions.listeners, 'missed');
+    faultPoint('take:replaced');
     this.branches.delete(branch.id);
+    if (this.record.head === branch.id) this.save({ head: successor.id, current: checkpoint });
+    rotationDone(this.layout.checkpoint(checkpoint));
     this.inBackground(() => branch.end('it was replaced'));
-    if (this.record.head === branch.id) this.save({ head: successor.id });
     return successor;
   }
 
@@ -645,6 +758,7 @@ export class Sandbox {
       const taken = await this.take(old, { kind: 'saved', label: null }, steps, true);
       saved = taken.manifest.id;
       takeBack = taken.takeBack;
+      faultPoint('head:saved');
     }
     let next: { branch: Branch; path: 'warm' | 'cold' };
     try {
@@ -654,6 +768,7 @@ export class Sandbox {
       this.changed();
       throw error;
     }
+    faultPoint('head:obtained');
     const { branch, path } = next;
     const rollbackMs = steps.total;
     const undo = this.record.undo.filter((id) => cause !== 'undo' || id !== this.record.undo.at(-1));
@@ -676,11 +791,17 @@ export class Sandbox {
       // Whoever listened hears the new head now; the old one's death is nobody's news.
       old.silence(`${this.record.name} was rolled back`);
     }
+    // A standby that runs tells the next helper where the head went; of others the record must.
+    if (path === 'cold' || cause === 'promote') this.save({});
+    faultPoint('head:recorded');
     const moved = { head: branch.id, checkpoint, rollbackMs, path, saved, steps: steps.all };
     // Nothing that the caller waits for: the answer goes out first (the connection takes a few turns of the event loop for it).
     setTimeout(() => {
       old?.live.cgroup.kill();
-      this.save({});
+      this.inBackground(async () => {
+        this.save({});
+        if (saved) rotationDone(this.layout.checkpoint(saved));
+      });
       this.tell('head/moved', { sandbox: this.record.id, head: branch.id, checkpoint, cause, ms: rollbackMs, saved });
       this.changed();
       this.refillSoon();
@@ -766,8 +887,9 @@ export class Sandbox {
         saved = (await this.take(head, { kind: 'saved' }, new Steps(), true)).manifest.id;
         this.save({ current: saved });
       }
-      await this.endBranches('the sandbox was stopped');
       this.save({ head: null });
+      await this.endBranches('the sandbox was stopped');
+      if (saved) rotationDone(this.layout.checkpoint(saved));
       if (saved) await this.makeDurable(saved);
       this.changed();
       return saved;
@@ -788,7 +910,12 @@ export class Sandbox {
     await this.work.run(() => this.endBranches('the sandbox was removed'));
     // Not within `work`: what is under way in the background waits for its turn there, and then sees `removed`.
     await this.idle();
-    await removeTree(this.layout.dir);
+    faultPoint('remove:ended');
+    // From one moment to the next it is no sandbox any more, whatever of it is still to be removed.
+    const trash = join(this.around.machine.layout.trash, `${this.record.id}-${Date.now()}`);
+    renameSync(this.layout.dir, trash);
+    faultPoint('remove:renamed');
+    await removeTree(trash);
     this.tell('sandbox/removed', { sandbox: this.record.id });
   }
 
@@ -821,14 +948,16 @@ export class Sandbox {
           `${checkpoint} is in use: ${manifest.parent === null ? 'it is the root of the sandbox' : above.length ? `${above.join(', ')} lie on it` : 'the current state or a live fork comes from it'}`,
           { hint: 'delete those first, or roll back to another one' },
         );
-      // The manifest goes first: without it the checkpoint does not exist, whatever is left of the folder.
-      await removeTree(this.layout.checkpoint(checkpoint).manifest);
       for (const child of reparented(this.manifests, checkpoint)) {
         const other = this.manifests.get(child.id)!;
         other.parent = child.parent;
         writeRecord(this.layout.checkpoint(child.id).manifest, other);
         this.tell('checkpoint/changed', { sandbox: this.record.id, checkpoint: toCheckpoint(other) });
       }
+      faultPoint('delete:reparented');
+      // Without its manifest the checkpoint does not exist, whatever is left of the folder.
+      await removeTree(this.layout.checkpoint(checkpoint).manifest);
+      faultPoint('delete:manifest');
       this.manifests.delete(checkpoint);
       this.save({ undo: this.record.undo.filter((id) => id !== checkpoint) });
       await removeTree(this.layout.checkpoint(checkpoint).dir);
@@ -898,8 +1027,11 @@ export class Sandbox {
   private async makeDurable(checkpoint: string): Promise<void> {
     const manifest = this.manifests.get(checkpoint);
     if (!manifest || manifest.durable || this.removed) return;
-    await syncfsAsync(this.layout.dir);
+    const { image, dir } = this.layout.checkpoint(checkpoint);
+    const sums = manifest.filesOnly ? undefined : await sumImage(image);
+    await syncfsAsync(dir);
     if (!this.manifests.has(checkpoint) || this.removed) return;
+    manifest.sums = sums;
     manifest.durable = true;
     writeRecord(this.layout.checkpoint(checkpoint).manifest, manifest, { sync: true });
     this.tell('checkpoint/changed', { sandbox: this.record.id, checkpoint: toCheckpoint(manifest) });

@@ -2,11 +2,13 @@
  * What the daemon offers: every method of the protocol, on the sandboxes of whoever asks. Parameters have been validated
  * when they come here; a sandbox is found only among the caller's own (root sees all).
  */
-import { mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { CancellationToken } from 'vscode-jsonrpc';
+import { Cgroup } from '../engine/cgroup.ts';
 import { diffAsync } from '../engine/diff.ts';
+import { faultPoint } from '../engine/fault.ts';
 import type { Machine } from '../engine/machine.ts';
 import { Networks } from '../engine/network.ts';
 import { makeSkeleton, toolFolders } from '../engine/skeleton.ts';
@@ -30,7 +32,7 @@ import { checkWorkspacePath, copyIn } from './copy-in.ts';
 import { nameAndHome } from './owner.ts';
 import { portsOf } from './ports.ts';
 import { Sandbox, type Surroundings } from './sandbox.ts';
-import { readRecord, writeRecord } from './store.ts';
+import { readRecord } from './store.ts';
 import { whyFailed } from './why.ts';
 
 export interface ServiceOptions {
@@ -87,6 +89,10 @@ export class Service {
     for (const id of readdirSync(layout.sandboxes)) {
       const place = layout.sandbox(id);
       this.next = Math.max(this.next, Number(id.slice(1)) + 1 || 1);
+      if (!existsSync(place.file)) {
+        await this.removeUnfinished(id);
+        continue;
+      }
       try {
         const record = readRecord(SandboxRecord, place.file);
         const sandbox = new Sandbox(record, place, this.around(record));
@@ -98,6 +104,33 @@ export class Service {
       }
     }
     await this.sweepBases();
+    await this.endStrangers();
+  }
+
+  /** The helper ended before it was made whole: its record is written last. */
+  private async removeUnfinished(id: string): Promise<void> {
+    this.options.log(`${id}: removed, it was never finished`);
+    for (const name of this.groups()) if (name.startsWith(`${id}-`)) await this.groupOf(name).end();
+    await removeTree(this.machine.layout.sandbox(id).dir);
+  }
+
+  /** Processes of branches that nobody owns: their folders are gone. */
+  private async endStrangers(): Promise<void> {
+    const { layout } = this.machine;
+    for (const name of this.groups()) {
+      const [id = '', branch = ''] = name.split('-');
+      if (existsSync(layout.sandbox(id).branch(branch).dir)) continue;
+      this.options.log(`${name}: ended, nothing is on record of it`);
+      await this.groupOf(name).end();
+    }
+  }
+
+  private groups(): string[] {
+    return readdirSync(this.machine.cgroups).filter((name) => /^s\d+-b\d+$/.test(name));
+  }
+
+  private groupOf(name: string): Cgroup {
+    return new Cgroup(join(this.machine.cgroups, name));
   }
 
   private around({ base, owner }: Pick<SandboxRecord, 'base' | 'owner'>): Surroundings {
@@ -221,6 +254,7 @@ export class Service {
         seen: path ? toolFolders(path, owner.home) : [],
         masked: [this.machine.layout.state],
       });
+      faultPoint('create:layers');
       await copyIn(owner, workspace, place.checkpoint('k0').layer, {
         base: root,
         exclude: params.exclude,
@@ -228,8 +262,8 @@ export class Service {
         signal: abort.signal,
       });
       progress('starting');
+      faultPoint('create:copied');
       const begun = await sandbox.begin(new Steps());
-      writeRecord(place.file, sandbox.record);
       this.sandboxes.set(id, sandbox);
       sandbox.changed();
       return { sandbox: sandbox.info(), ...begun };

@@ -82,7 +82,10 @@ export class Standbys {
       return branch;
     } catch (error) {
       this.wanted = this.wanted.filter((id) => id !== checkpoint);
-      this.shop.proven(checkpoint, (error as Error).message);
+      // Anything else, such as a full volume, says nothing of the checkpoint.
+      const { code } = error as { code?: string };
+      if (code === 'restoreFailed' || code === 'checkpointDamaged')
+        this.shop.proven(checkpoint, (error as Error).message);
       return null;
     }
   }

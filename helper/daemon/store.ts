@@ -1,6 +1,7 @@
 /** Records on disk: read by schema, written whole or not at all. */
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type { z } from 'zod';
+import { faultPoint } from '../engine/fault.ts';
 import { TeleportError } from '../protocol/errors.ts';
 
 /** @throws TeleportError `checkpointDamaged` where the file is missing, cut short or not of the schema */
@@ -29,5 +30,6 @@ export function writeRecord(file: string, record: unknown, options: { sync?: boo
     fsyncSync(fd);
     closeSync(fd);
   }
+  faultPoint('record:part');
   renameSync(part, file);
 }

@@ -3,12 +3,13 @@
  * All outside state of a branch is its folder, its cgroup and its PID 1; mounts and namespaces go with the processes.
  */
 import { execFile } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { TeleportError } from '../protocol/errors.ts';
 import { Cgroup } from './cgroup.ts';
-import { CriuError, restore } from './criu.ts';
+import { restore } from './criu.ts';
+import { faultPoint } from './fault.ts';
 import { type Payload, payloadArguments, type World, worldArguments } from './init.ts';
 import { InitConnection } from './init-client.ts';
 import type { BranchLayout } from './layout.ts';
@@ -48,11 +49,17 @@ export function startTimeOf(pid: number): string | null {
 }
 
 function prepare(ground: Ground): Cgroup {
-  mkdirSync(ground.layout.dir, { recursive: true });
-  for (const dir of [ground.layout.work, ground.layout.root]) mkdirSync(dir);
-  // Of the root folder an overlay shows mode and owner of its topmost directory, which is the upper one.
-  makeLike(ground.layout.upper, resolve(ground.from, ground.lowers[0]!));
-  return Cgroup.make(ground.cgroup);
+  const { dir, work, root, upper } = ground.layout;
+  try {
+    mkdirSync(dir, { recursive: true });
+    for (const part of [work, root]) mkdirSync(part);
+    // Of the root folder an overlay shows mode and owner of its topmost directory, which is the upper one.
+    makeLike(upper, resolve(ground.from, ground.lowers[0]!));
+    return Cgroup.make(ground.cgroup);
+  } catch (error) {
+    rmSync(dir, { recursive: true, force: true });
+    throw error;
+  }
 }
 
 function world(machine: Machine, ground: Ground): World {
@@ -70,9 +77,11 @@ async function abandon(ground: Ground, cgroup: Cgroup): Promise<void> {
 export async function launch(machine: Machine, ground: Ground, payload: Payload, hostname: string): Promise<Live> {
   const cgroup = prepare(ground);
   try {
+    faultPoint('branch:prepared');
     const words = ['launch', ...worldArguments(world(machine, ground)), ...payloadArguments(payload, hostname)];
     const { stdout } = await run(machine.init, words, { env: {}, timeout: 20_000 });
     const pid = Number(stdout.trim());
+    faultPoint('branch:live');
     return { pid, startTime: startTimeOf(pid) ?? '', cgroup };
   } catch (cause) {
     await abandon(ground, cgroup);
@@ -95,19 +104,23 @@ export function freezeAround(machine: Machine, cgroup: Cgroup): void {
 }
 
 /**
- * Restores an image. `frozen`: its processes do not run until the cgroup is thawed. `network` gives it its network before that.
+ * Restores an image. `frozen`: its processes do not run until the cgroup is thawed. `network` gives it its network before
+ * that. `check` runs beside, and none of them runs before it resolved.
  * @throws TeleportError `restoreFailed`; then nothing of the branch is left
  */
 export async function activate(
   machine: Machine,
   ground: Ground,
   image: string,
-  options: { frozen: boolean; network?: (pid: number) => void },
+  options: { frozen: boolean; network?: (pid: number) => void; check?: () => Promise<void> },
   steps = new Steps(),
 ): Promise<Live> {
   const cgroup = prepare(ground);
   steps.done('branch folder and cgroup made');
+  const checked = options.check?.();
+  checked?.catch(() => {}); // told below
   try {
+    faultPoint('branch:prepared');
     const prefix = [machine.init, 'enter', ...worldArguments(world(machine, ground)), '--'];
     const pidOf = { root: 0 };
     const { pid } = await restore(
@@ -125,26 +138,36 @@ export async function activate(
           pidOf.root = root!;
           park(root!);
         },
-        'pre-resume': () => {
+        'pre-resume': async () => {
+          faultPoint('branch:restoring');
+          await checked;
           settle(pidOf.root);
           options.network?.(pidOf.root);
           if (options.frozen) freezeAround(machine, cgroup);
         },
       },
     );
+    faultPoint('branch:live');
     steps.done('layers mounted read-only, image restored');
     const startTime = startTimeOf(pid);
     if (!startTime) throw new Error('the restored processes ended at once');
     return { pid, startTime, cgroup };
   } catch (cause) {
     await abandon(ground, cgroup);
-    throw new TeleportError('restoreFailed', explainRestore(cause), { cause });
+    await checked; // that the image is damaged says more than what CRIU found
+    throw explainRestore(cause);
   }
 }
 
-function explainRestore(cause: unknown): string {
-  if (cause instanceof CriuError) return `the checkpoint could not be restored: ${cause.message}`;
-  return `the checkpoint could not be restored: ${(cause as Error).message}`;
+function explainRestore(cause: unknown): TeleportError {
+  const text = `the checkpoint could not be restored: ${(cause as Error).message}`;
+  const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC' || /No space left/.test(text);
+  return full
+    ? new TeleportError('volumeFull', `${text} (the state volume is full)`, {
+        hint: 'teleport-env gc frees space',
+        cause,
+      })
+    : new TeleportError('restoreFailed', text, { cause });
 }
 
 /** Until PID 1 answers. */
@@ -157,6 +180,7 @@ export async function answers(live: Live): Promise<void> {
 /** Ends a branch: its processes by SIGKILL, its cgroup, its folder (moved to the trash first, so that no step can leave half of it). */
 export async function retire(layout: BranchLayout, cgroup: Cgroup): Promise<void> {
   await cgroup.end();
+  faultPoint('branch:retired');
   await removeTree(layout.dir);
 }
 

@@ -9,11 +9,13 @@ import { TeleportError } from '../protocol/errors.ts';
 import { freezeAround, type Live } from './branch.ts';
 import { copyIndexOnly, copyTree } from './copy.ts';
 import { CriuError, dump } from './criu.ts';
+import { faultPoint } from './fault.ts';
 import { worldArguments } from './init.ts';
 import type { BranchLayout, CheckpointLayout } from './layout.ts';
 import { hasRemaps, remapsIn, removeRemaps } from './link-remap.ts';
 import type { Machine } from './machine.ts';
 import { reachesOutside } from './network.ts';
+import { noteRotation, rejoin } from './rotation.ts';
 import { round, type Steps } from './steps.ts';
 import { countEntries, moveChildren, removeTree } from './trees.ts';
 
@@ -49,6 +51,7 @@ export async function capture(
   // A successor would lose the connections to the outside.
   const mayRotate = way === 'auto' && !reachesOutside(live.pid);
   let rotate = way === 'rotate' || (mayRotate && countEntries(from.upper, ROTATE_ABOVE) >= ROTATE_ABOVE);
+  faultPoint('capture:begun');
   const index = join(from.work, 'index');
   const began = performance.now();
   let copying: Promise<void> = Promise.resolve();
@@ -71,11 +74,13 @@ export async function capture(
       {
         // Called once everything stands still. CRIU goes on when this returns, and waits in post-dump: the copy runs beside it.
         'query-ext-files': () => {
+          faultPoint('capture:stopped');
           if (!rotate) copying = soon(() => copyFiles(from, to));
           copying.catch(() => {}); // told in post-dump
         },
         'post-dump': async () => {
           await copying;
+          faultPoint('capture:copied');
           const remaps = hasRemaps(to.image);
           // CRIU makes names for deleted open files, and takes them away when it ends: too early for moving the layer.
           if (rotate) rotate = !remaps;
@@ -89,12 +94,16 @@ export async function capture(
         },
       },
     );
+    faultPoint('capture:dumped');
     steps.done(rotate ? 'processes dumped' : 'processes dumped, changed files copied');
     if (rotate) {
       await live.cgroup.frozen();
       mkdirSync(to.layer);
-      moveChildren(from.upper, to.layer);
+      noteRotation(from, to);
+      faultPoint('capture:moving');
       moved = true;
+      moveChildren(from.upper, to.layer);
+      faultPoint('capture:moved');
       if (existsSync(index)) copyIndexOnly(index, to.index);
       steps.done('upperdir became a layer');
     } else if (hasRemaps(to.image)) removeRemaps(live.pid, remapsIn(to.layer));
@@ -105,7 +114,7 @@ export async function capture(
       indexed: isIndexed(index),
     };
   } catch (cause) {
-    if (moved) moveChildren(to.layer, from.upper);
+    if (moved) rejoin(to, from);
     if (rotate) live.cgroup.thaw();
     await removeTree(to.dir);
     throw explain(cause);
@@ -169,7 +178,7 @@ export async function captureFiles(
 
 /** Gives a rotated upperdir back to its branch, which may then be thawed. */
 export function undoRotation(from: BranchLayout, to: CheckpointLayout): void {
-  moveChildren(to.layer, from.upper);
+  rejoin(to, from);
 }
 
 function explain(cause: unknown): TeleportError {

@@ -66,6 +66,8 @@ export const Manifest = z.object({
   bootId: z.string(),
   criu: z.string(),
   kernel: z.string(),
+  /** Of the memory image, by file: size and CRC-32. Known once it is durable. */
+  sums: z.record(z.string(), z.tuple([z.number(), z.number()])).optional(),
   /** Layers of pinned base files, by name, newest first. */
   pins: z.array(z.string()),
 });

@@ -1,0 +1,51 @@
+/**
+ * Checksums of a memory image: CRIU keeps none, and would restore damaged pages without a word. Against disks that forget and files
+ * that get mixed up, not against an attacker. About 0.6 ms per MB, beside the restore.
+ */
+import { open, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { TeleportError } from '../protocol/errors.ts';
+
+/** By file name: size and CRC-32. */
+export type ImageSums = Record<string, [size: number, sum: number]>;
+
+/** CRIU's account of the dump and its log are no part of what is restored. */
+const WRITTEN_LATER = /\.log$|^stats-/;
+const CHUNK = 1 << 20;
+
+async function sumOf(path: string): Promise<[number, number]> {
+  const file = await open(path, 'r');
+  try {
+    const chunk = Buffer.allocUnsafe(CHUNK);
+    let size = 0;
+    let sum = 0;
+    for (;;) {
+      const { bytesRead } = await file.read(chunk, 0, CHUNK, size);
+      if (bytesRead === 0) return [size, sum];
+      size += bytesRead;
+      sum = crc32(chunk.subarray(0, bytesRead), sum);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+export async function sumImage(dir: string): Promise<ImageSums> {
+  const sums: ImageSums = {};
+  for (const name of (await readdir(dir)).sort())
+    if (!WRITTEN_LATER.test(name)) sums[name] = await sumOf(join(dir, name));
+  return sums;
+}
+
+/** @throws TeleportError `checkpointDamaged` naming the first file that is not what it was */
+export async function checkImage(dir: string, sums: ImageSums): Promise<void> {
+  for (const [name, [size, sum]] of Object.entries(sums)) {
+    const found = await sumOf(join(dir, name)).catch(() => null);
+    if (found?.[0] === size && found[1] === sum) continue;
+    const what = !found ? 'is missing' : found[0] < size ? 'is cut short' : 'is not what was written';
+    throw new TeleportError('checkpointDamaged', `its memory image is damaged: ${name} ${what}`, {
+      hint: 'choose another checkpoint; the files of this one can still be read',
+    });
+  }
+}
