@@ -2,12 +2,16 @@
 import { spawn } from 'node:child_process';
 import { createMessageConnection, StreamMessageReader, StreamMessageWriter } from 'vscode-jsonrpc/node';
 import type { BridgeMethod, BridgeParams, BridgeResult } from '../../helper/protocol/bridge.ts';
+import { ERRORS } from '../../helper/protocol/errors.ts';
 import type { Method, Params, Result } from '../../helper/protocol/methods.ts';
+import { toHelperError } from '../../src/connection/errors.ts';
 import type { Place } from '../../src/connection/place.ts';
 import type { Wire } from '../../src/connection/wire.ts';
 
 type ParamsOf<M> = M extends BridgeMethod ? BridgeParams<M> : M extends Method ? Params<M> : never;
 type ResultOf<M> = M extends BridgeMethod ? BridgeResult<M> : M extends Method ? Result<M> : never;
+
+const CODES = new Set(Object.keys(ERRORS));
 
 export interface Client {
   ask<M extends Method | BridgeMethod>(method: M, params: ParamsOf<M>): Promise<ResultOf<M>>;
@@ -31,7 +35,9 @@ export async function connect(place: Place): Promise<Client & { handshake: Bridg
     },
     request: (method, params) =>
       Promise.race([
-        rpc.sendRequest(method, params),
+        rpc.sendRequest(method, params).catch((error) => {
+          throw toHelperError(error, CODES);
+        }),
         ended.then((code) => Promise.reject(new Error(`the client process ended with ${code} during ${method}`))),
       ]),
     dispose: () => rpc.dispose(),

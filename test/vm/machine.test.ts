@@ -83,8 +83,12 @@ describe('a real virtual machine', function () {
   });
 
   it('is launched and provisioned from nothing', async () => {
+    const began = performance.now();
     const ready = await timed('launch and provisioning', () =>
-      machine.launch((step) => void lines.push(`${step.stage}: ${step.message}`)),
+      machine.launch((step) => {
+        lines.push(`${step.stage}: ${step.message}`);
+        console.log(`        ${((performance.now() - began) / 1000).toFixed(0)} s ${step.message}`);
+      }),
     );
     assert.equal(ready.transport.kind, 'exec');
     assert.equal(ready.provisioned, true);

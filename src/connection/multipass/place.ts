@@ -1,4 +1,5 @@
 /** The machine as a place where a helper is: all that the rest of the extension knows of it. */
+import { setMaxListeners } from 'node:events';
 import type { CancellationToken } from 'vscode';
 import { HelperError } from '../errors.ts';
 import type { Executable, Place } from '../place.ts';
@@ -73,6 +74,8 @@ function hostWire(wire: Wire, events: WireEvents, host: HostSide, forget: () => 
       const answer = answerHere(host, method, params);
       if (!answer) return await wire.request(method, params, token, timeoutMs);
       const abort = new AbortController();
+      // Comparing asks many things at a time, all of which end with it.
+      setMaxListeners(0, abort.signal);
       const linked = token?.onCancellationRequested(() => abort.abort());
       if (token?.isCancellationRequested) abort.abort();
       try {
