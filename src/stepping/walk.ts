@@ -186,7 +186,7 @@ export class Walk {
     const pids = processes.map(({ pid }) => pid).filter((pid) => !before.has(pid));
     if (pids.length > 0) {
       const argv = ['kill', '-INT', '--', ...pids.map(String)];
-      await this.world.ask('session/open', { sandbox, kind: 'process', argv, attach: false });
+      await this.world.ask('session/open', { sandbox, kind: 'process', argv });
       return;
     }
     await this.rollback(this.marks[this.position]!, true);
