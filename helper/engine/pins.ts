@@ -232,7 +232,14 @@ function makeFolders(layer: string, base: number, parts: string[]): number {
 
 /** What is there, reached without a symlink: what processes hold is named so. */
 function look(root: number, path: string): { stat: Stat; kind: string; version: string } | null {
-  const fd = openBeneath(root, path, OPEN_PATH);
+  let fd: number | null;
+  try {
+    fd = openBeneath(root, path, OPEN_PATH);
+  } catch (error) {
+    // Something is mounted there, which no overlay passes on: /dev, for one, where deleted shared memory has its name.
+    if ((error as NodeJS.ErrnoException).code === 'EXDEV') return null;
+    throw error;
+  }
   if (fd === null) return null;
   try {
     const stat = statOf(fd);
