@@ -1,6 +1,7 @@
 /** A real daemon of its own for a test: own socket, own state volume, real CRIU. Needs root. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import {
+  chmodSync,
   createWriteStream,
   existsSync,
   mkdtempSync,
@@ -36,6 +37,11 @@ export class HelperProcess {
   readonly log = join(this.dir, 'daemon.log');
   private child: ChildProcess | null = null;
   private readonly connections: Connection[] = [];
+  private readonly env: Record<string, string>;
+
+  constructor(env: Record<string, string> = {}) {
+    this.env = env;
+  }
 
   /** @param volumeBytes of the state volume; sparse */
   static async start(volumeBytes = 4 * 1024 ** 3): Promise<HelperProcess> {
@@ -89,6 +95,7 @@ export class HelperProcess {
   /** Lets this user connect, besides root. */
   admit(uid: number): void {
     writeFileSync(`${this.state}-admitted`, `${uid}\n`);
+    chmodSync(this.dir, 0o755); // its socket is in there
   }
 
   async restart(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
