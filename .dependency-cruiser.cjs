@@ -22,8 +22,20 @@ module.exports = {
       name: 'src',
       comment: 'The extension speaks to the helper by messages, so it works with one that runs elsewhere.',
       severity: 'error',
-      from: { path: '^src/' },
+      from: { path: '^src/', pathNot: '^src/connection/multipass/workspace/' },
       to: { path: '^(helper|test|scripts)/', pathNot: '^helper/protocol/' },
+    },
+    {
+      name: 'src-files-of-this-host',
+      comment:
+        "A client process in a virtual machine can't see this host's folder: what it would do with that folder, comparing and " +
+        'applying, is done on this side by the same code. It is plain node, with the rights of the user.',
+      severity: 'error',
+      from: { path: '^src/connection/multipass/workspace/' },
+      to: {
+        path: '^(helper|test|scripts)/',
+        pathNot: '^helper/(protocol/|client/(apply/|connection\\.ts$|measure\\.ts$))',
+      },
     },
     {
       name: 'vscode-only-in-src',
