@@ -53,7 +53,7 @@ provide_node() {
   from=https://nodejs.org/dist/latest-$NODE_LINE.x
   dir=$(mktemp -d)
   curl -fsSL --retry 3 "$from/SHASUMS256.txt" -o "$dir/sums" || die "cannot reach $from"
-  file=$(sed -n "s/^[0-9a-f]*  \(node-$NODE_LINE[0-9.]*-linux-$arch\.tar\.xz\)$/\1/p" "$dir/sums")
+  file=$(sed -n "s/^[0-9a-f]*  \(node-${NODE_LINE}[0-9.]*-linux-$arch\.tar\.xz\)$/\1/p" "$dir/sums")
   [ -n "$file" ] || die "$from names no Node for $arch"
   curl -fsSL --retry 3 "$from/$file" -o "$dir/$file"
   (cd "$dir" && grep " $file\$" sums | sha256sum -c --quiet) || die "$file is not what $from says it is"

@@ -1,6 +1,6 @@
 /** One virtual machine of the tests: a folder with its disk, its seed and how to reach it. */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,6 +17,8 @@ export interface Record {
   readonly address: string;
   readonly cpus: number;
   readonly memory: string;
+  /** Where its kernel and its disk's base are: a newer image must not come under a machine that exists. */
+  readonly image: string;
 }
 
 export class Guest {
@@ -52,14 +54,16 @@ export class Guest {
     };
     for (const [name, text] of Object.entries(files)) writeFileSync(join(seedDir, name), text);
     run('genisoimage', ['-quiet', '-V', 'cidata', '-r', '-J', '-o', join(this.#dir, 'seed.iso'), seedDir]);
-    const base = join(IMAGE, 'disk.raw');
+    const image = realpathSync(IMAGE);
+    const base = join(image, 'disk.raw');
     run('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'raw', join(this.#dir, 'disk.qcow2'), '12G']);
-    this.#write({ name: this.name, state: 'Stopped', address: '', cpus: size.cpus, memory: size.memory });
+    this.#write({ name: this.name, state: 'Stopped', address: '', cpus: size.cpus, memory: size.memory, image });
   }
 
   /** Powers on; from the saved memory where it was suspended. */
   boot(): void {
     const record = this.record!;
+    const image = record.image ?? IMAGE;
     const address = freeAddress(this.home, record.address);
     const file = (name: string) => join(this.#dir, name);
     const drive = (path: string, more: string) => `file=${path},if=virtio,${more}`;
@@ -67,7 +71,7 @@ export class Guest {
       ...['-n', '19', 'qemu-system-x86_64', '-name', this.name, '-display', 'none', '-daemonize', '-no-reboot'],
       ...['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max,-svm,-la57'],
       ...['-smp', String(Math.min(record.cpus, 2)), '-m', record.memory],
-      ...['-kernel', join(IMAGE, 'kernel'), '-initrd', join(IMAGE, 'initrd')],
+      ...['-kernel', join(image, 'kernel'), '-initrd', join(image, 'initrd')],
       ...['-append', 'root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 mitigations=off'],
       ...['-drive', drive(file('disk.qcow2'), 'format=qcow2,cache=unsafe')],
       ...['-drive', drive(file('seed.iso'), 'format=raw,readonly=on')],
