@@ -1,4 +1,7 @@
 import { type ExtensionContext, l10n, window, workspace } from 'vscode';
+import { mcpServer } from './agents/mcp.ts';
+import { sandboxTasks } from './agents/tasks.ts';
+import { agentTools } from './agents/tools.ts';
 import { apiOf, type TeleportEnvApi } from './api.ts';
 import type { App, Feature } from './app.ts';
 import { Helper } from './connection/helper.ts';
@@ -18,6 +21,9 @@ import { linuxMachine, linuxMachineFeature, wantsMachine } from './setup/linux-m
 import { machineOf, realProbes } from './setup/machine.ts';
 import { setUp } from './setup/set-up.ts';
 import { tryIt } from './setup/try-it.ts';
+import { runDocuments, stepping } from './stepping/debugger.ts';
+import { runs } from './stepping/documents.ts';
+import { tryInFork } from './stepping/try-in-fork.ts';
 import { sync, wasShown } from './sync.ts';
 import { commandEntries } from './terminal/command-entries.ts';
 import { terminals } from './terminal/terminals.ts';
@@ -46,6 +52,13 @@ const FEATURES: readonly Feature[] = [
   exportPatch,
   decorations,
   fileTimeline,
+  stepping,
+  runDocuments,
+  runs,
+  tryInFork,
+  agentTools,
+  mcpServer,
+  sandboxTasks,
   setUp,
   tryIt,
   doctor,

@@ -39,6 +39,12 @@ export const COMMANDS = {
   // ports
   openPort: 'teleportEnv.openPort',
   previewPort: 'teleportEnv.previewPort',
+  // runs
+  stepThrough: 'teleportEnv.stepThrough',
+  runToHere: 'teleportEnv.runToHere',
+  tryInFork: 'teleportEnv.tryInFork',
+  recordRun: 'teleportEnv.recordRun',
+  openTranscript: 'teleportEnv.openTranscript',
   // set-up
   setUp: 'teleportEnv.setUp',
   tryIt: 'teleportEnv.tryIt',

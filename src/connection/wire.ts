@@ -13,6 +13,7 @@ import { BRIDGE_METHODS, BRIDGE_NOTIFICATIONS } from '../../helper/protocol/brid
 import { ERRORS } from '../../helper/protocol/errors.ts';
 import { METHODS, NOTIFICATIONS, PROTOCOL_VERSION } from '../../helper/protocol/methods.ts';
 import { t } from '../l10n.ts';
+import { RUN_LANGUAGE } from '../stepping/ids.ts';
 import { HelperError, toHelperError } from './errors.ts';
 import type { Executable } from './place.ts';
 import { type Problem, problemOf } from './state.ts';
@@ -55,7 +56,7 @@ export async function openWire(executable: Executable, log: LogOutputChannel, ev
     events.closed(message);
   };
   const options: LanguageClientOptions = {
-    documentSelector: [],
+    documentSelector: [{ language: RUN_LANGUAGE }],
     outputChannel: log,
     traceOutputChannel: log,
     revealOutputChannelOn: RevealOutputChannelOn.Never,

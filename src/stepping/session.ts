@@ -18,6 +18,8 @@ export interface LaunchArguments extends DebugProtocol.LaunchRequestArguments {
   /** Name or id. */
   sandbox: string;
   stopOnEntry?: boolean;
+  /** A line, from 0, to run to at once. */
+  runTo?: number;
 }
 
 /** There is one thread, with one frame. */
@@ -125,7 +127,8 @@ export class StepSession extends DebugSession {
       const { args, walk } = this.live();
       await walk.begin(t('before {0}', basename(args.program)));
       this.report();
-      if (args.stopOnEntry ?? true) this.halt('entry');
+      if (args.runTo !== undefined) setImmediate(() => void this.runTo(args.runTo!));
+      else if (args.stopOnEntry ?? true) this.halt('entry');
       else setImmediate(() => void this.go(true));
     });
   }
@@ -149,7 +152,22 @@ export class StepSession extends DebugSession {
     this.acknowledge(response, () => this.go(true));
   }
 
-  private async go(on: boolean): Promise<void> {
+  /** Beyond the protocol: on to a line, or back to it where it was passed. */
+  protected override customRequest(command: string, response: DebugProtocol.Response, args: { line: number }): void {
+    if (command === 'runTo') this.acknowledge(response, () => this.runTo(args.line));
+    else super.customRequest(command, response, args);
+  }
+
+  private async runTo(line: number): Promise<void> {
+    const { walk, document } = this.live();
+    const step = stepAt(document.steps, line) ?? document.steps.length;
+    if (step < walk.position && walk.mark(step) !== undefined) return this.back(step, 'goto');
+    if (step === walk.position) return this.halt('goto');
+    await this.go(true, step);
+  }
+
+  /** @param target a position to stop at, besides breakpoints */
+  private async go(on: boolean, target = -1): Promise<void> {
     const { walk } = this.live();
     if (walk.atEnd) return this.end();
     this.pausing = false;
@@ -158,6 +176,7 @@ export class StepSession extends DebugSession {
       const reason = this.breakpoints.stopsAt(walk.position, walk.known);
       if (reason === 'exception') return ['exception', this.whyStopped(walk.known(walk.position - 1)!)];
       if (reason !== null) return ['breakpoint'];
+      if (walk.position === target) return ['goto'];
       return this.pausing ? ['pause'] : null;
     };
     for (;;) {

@@ -170,6 +170,15 @@ describe('stepping through a run', () => {
     assert.equal(await inside('ls'), 'a.txt\nsrc\n');
   });
 
+  it('runs to a line from the document, or goes back to it', async () => {
+    const path = program('echo 1 > one\necho 2 > two\necho 3 > three\n');
+    await run.start({ program: path, sandbox, runTo: 2 });
+    assert.deepEqual(await run.stopped(), [3, 'goto']);
+    assert.deepEqual(await run.press('runTo', { line: 1 }), [2, 'goto']);
+    assert.equal(await inside('ls'), 'a.txt\none\nsrc\n');
+    assert.deepEqual(await run.press('runTo', { line: 2 }), [3, 'goto']);
+  });
+
   it('runs what is typed into the console, which then belongs to the moment', async () => {
     const path = program('echo 1 > one\ncat extra\n');
     await run.start({ program: path, sandbox });

@@ -1,0 +1,140 @@
+/** What the editor's own agents can do with the sandbox that the timeline shows. Confirmed by hand where state is dropped. */
+import {
+  Disposable,
+  LanguageModelTextPart,
+  type LanguageModelTool,
+  LanguageModelToolResult,
+  lm,
+  type PreparedToolInvocation,
+} from 'vscode';
+import type { App, Feature } from '../app.ts';
+import { HelperError } from '../connection/errors.ts';
+import { t } from '../l10n.ts';
+import { wordsOf } from '../report.ts';
+import { nameOf, oneLine } from '../views/words.ts';
+
+interface Inputs {
+  run: { line: string; note?: string; undoOnFail?: boolean };
+  checkpoint: { label?: string };
+  rollback: { checkpoint: string; discard?: boolean };
+  log: { limit?: number };
+  diff: { from?: string; to?: string };
+  apply: { paths?: string[] };
+}
+
+interface Tool<I> {
+  /** What is shown while it runs. */
+  doing(input: I): string;
+  /** Something is lost, or the real folder written: asked before. */
+  confirm?(input: I): string | undefined;
+  act(app: App, sandbox: string, input: I): Promise<string>;
+}
+
+const LONGEST_OUTPUT = 30_000;
+const MOST_PATHS = 100;
+
+export const TOOLS: { [N in keyof Inputs]: Tool<Inputs[N]> } = {
+  run: {
+    doing: ({ line }) => t('Running “{0}” in the sandbox', oneLine(line, 60)),
+    act: async ({ helper }, sandbox, { line, note, undoOnFail = false }) => {
+      const params = { sandbox, line, undoOnFail, ...(note === undefined ? {} : { note }) };
+      const ran = await helper.ask('run', params, { timeoutMs: 0 });
+      const output = Buffer.from(ran.output, 'base64').toString('utf8');
+      const head = [`exit ${ran.exitCode}`];
+      if (ran.checkpoint) head.push(`${ran.checkpoint.filesChanged} files changed`, `checkpoint ${ran.checkpoint.id}`);
+      if (ran.undone) head.push('undone');
+      return `${head.join(' · ')}\n${output.length > LONGEST_OUTPUT ? `…${output.slice(-LONGEST_OUTPUT)}` : output}`;
+    },
+  },
+  checkpoint: {
+    doing: () => t('Taking a checkpoint'),
+    act: async ({ helper }, sandbox, { label }) => {
+      const { checkpoint } = await helper.ask('checkpoint/create', {
+        sandbox,
+        ...(label === undefined ? {} : { label }),
+      });
+      return `Checkpoint ${checkpoint.id}`;
+    },
+  },
+  rollback: {
+    doing: ({ checkpoint }) => t('Rolling back to {0}', checkpoint),
+    confirm: ({ checkpoint, discard }) =>
+      discard
+        ? t('Roll back to {0} without keeping where the sandbox is now? This can’t be undone.', checkpoint)
+        : undefined,
+    act: async ({ helper }, sandbox, { checkpoint, discard = false }) => {
+      const moved = await helper.ask('checkpoint/rollback', { sandbox, checkpoint: checkpoint as never, discard });
+      const kept = moved.saved === null ? '' : ` ${moved.saved} keeps where it was.`;
+      return `Rolled back to ${moved.checkpoint}: files and processes are as they were then.${kept}`;
+    },
+  },
+  log: {
+    doing: () => t('Reading the checkpoints'),
+    act: async ({ helper }, sandbox, { limit = 30 }) => {
+      const { checkpoints, current } = await helper.ask('checkpoint/list', { sandbox, limit });
+      return checkpoints
+        .map((one) => {
+          const exit = one.exitCode === null ? '' : ` · exit ${one.exitCode}`;
+          const here = one.id === current ? ' · current' : '';
+          return `${one.id} ${oneLine(nameOf(one), 120)}${exit} · ${one.filesChanged} files changed${here}`;
+        })
+        .join('\n');
+    },
+  },
+  diff: {
+    doing: () => t('Comparing'),
+    act: async ({ helper }, sandbox, { from = 'k0', to }) => {
+      const params = { sandbox, from: from as never, ...(to === undefined ? {} : { to: to as never }) };
+      const { changes } = await helper.ask('diff', params);
+      const lines = changes.slice(0, MOST_PATHS).map(({ kind, path }) => `${kind} ${path}`);
+      if (changes.length > MOST_PATHS) lines.push(`… and ${changes.length - MOST_PATHS} more`);
+      return lines.join('\n') || 'Nothing changed.';
+    },
+  },
+  apply: {
+    doing: () => t('Applying to the workspace'),
+    confirm: ({ paths }) =>
+      paths
+        ? t('Write {0} files of the sandbox to the workspace?', paths.length)
+        : t('Write all changes of the sandbox to the workspace?'),
+    act: async ({ helper }, sandbox, { paths }) => {
+      const done = await helper.ask(
+        'apply/perform',
+        { sandbox, ...(paths === undefined ? {} : { paths }) },
+        { timeoutMs: 0 },
+      );
+      const left = done.conflicts.map(({ path, conflict }) => `Left alone: ${path} (${conflict})`);
+      return [`Applied ${done.applied.length} files.`, ...left].join('\n');
+    },
+  },
+};
+
+export const agentTools: Feature = (app) => {
+  if (typeof lm?.registerTool !== 'function') return new Disposable(() => {});
+  const registered = Object.entries(TOOLS).map(([name, tool]) =>
+    lm.registerTool(`teleport_env_${name}`, asLanguageModelTool(app, tool as Tool<unknown>)),
+  );
+  return Disposable.from(...registered);
+};
+
+function asLanguageModelTool(app: App, tool: Tool<unknown>): LanguageModelTool<unknown> {
+  return {
+    prepareInvocation: ({ input }): PreparedToolInvocation => {
+      const question = tool.confirm?.(input);
+      const invocationMessage = tool.doing(input);
+      if (question === undefined) return { invocationMessage };
+      return { invocationMessage, confirmationMessages: { title: 'Teleport Env', message: question } };
+    },
+    invoke: async ({ input }) => {
+      const text = await perform(app, tool, input).catch((error) => `Failed: ${wordsOf(error)}`);
+      return new LanguageModelToolResult([new LanguageModelTextPart(text)]);
+    },
+  };
+}
+
+async function perform(app: App, tool: Tool<unknown>, input: unknown): Promise<string> {
+  await app.helper.connect();
+  const { shown } = app.store;
+  if (!shown) throw new HelperError('unknownSandbox', t('There is no sandbox yet.'), t('The user creates one.'));
+  return await tool.act(app, shown.id, input);
+}
