@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { EventEmitter } from 'node:events';
+import { EventEmitter, setMaxListeners } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import {
   CancellationTokenSource,
@@ -44,6 +44,8 @@ export class Connection implements Requester {
 
   private constructor(socket: Socket) {
     this.#socket = socket;
+    // One for each request under way.
+    setMaxListeners(0, this.#lost.signal);
     this.#rpc = createMessageConnection(new StreamMessageReader(socket), new StreamMessageWriter(socket));
     this.#rpc.onNotification((method, params) => {
       const first = Array.isArray(params) ? params[0] : params;
