@@ -11,7 +11,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Machine } from '../../src/connection/multipass/machine.ts';
 import { multipassPlace } from '../../src/connection/multipass/place.ts';
 import type { Place } from '../../src/connection/place.ts';
+import { isSetUp } from '../vscode/paths.ts';
 import { connect } from './client.ts';
+import { journey } from './editor.ts';
 import { IMAGE } from './qemu.ts';
 import { machineOf, stageExtension, worldOf } from './world.ts';
 
@@ -211,5 +213,15 @@ describe('a real virtual machine', function () {
     if (found.state !== 'running') await timed('sandbox start', () => client!.ask('sandbox/start', { sandbox }));
     await client.ask('checkpoint/rollback', { sandbox, checkpoint: checkpoint.id });
     assert.equal((await run('cat stopped.txt')).output.trim(), 'before the stop');
+  });
+
+  it('works from the extension in a real VS Code', async function () {
+    if (!isSetUp()) {
+      console.log('      skipped: there is no VS Code here (scripts/setup-vscode.sh)');
+      return this.skip();
+    }
+    await client!.close();
+    client = undefined;
+    await timed('in VS Code', () => journey(home, join(home, 'newer')));
   });
 });

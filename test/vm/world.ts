@@ -22,6 +22,8 @@ export function stageExtension(dir: string, version?: string): string {
   writeFileSync(join(dir, 'package.json'), JSON.stringify(manifest));
   for (const part of [
     'LICENSE',
+    'package.nls.json',
+    'media',
     'multipass',
     'build/criu',
     'build/init',
