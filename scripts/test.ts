@@ -77,7 +77,8 @@ function runFile(file: string, results: string, folder: string): Promise<string 
     ...(strict && { TELEPORT_REQUIRE_CRIU: '1' }),
   };
   const mocha = join(root, 'node_modules/mocha/bin/mocha.js');
-  const child = spawn(process.execPath, [mocha, '--reporter', join(root, 'scripts/test/reporter.cjs'), file], {
+  const args = [mocha, '--reporter', join(root, 'scripts/test/reporter.cjs'), file];
+  const child = spawn(process.execPath, process.stdout.isTTY ? args : [...args, '--no-color'], {
     cwd: root,
     env,
     stdio: ['ignore', 'inherit', 'inherit'],

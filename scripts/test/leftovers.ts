@@ -111,6 +111,7 @@ function groups(): string[] {
 /** A group's name ends with the end of its state folder's path, in hexadecimal. */
 function servedByOthers(group: string, mine: Set<number>): boolean {
   const end = Buffer.from(group.slice(group.lastIndexOf('-') + 1), 'hex').toString();
+  if (end === '') return false;
   return pids().some((pid) => !mine.has(pid) && commandLine(pid).includes(end));
 }
 
