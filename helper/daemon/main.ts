@@ -7,6 +7,7 @@ import { Cgroup, findCgroup2 } from '../engine/cgroup.ts';
 import { check } from '../engine/criu-check.ts';
 import { doctor } from '../engine/doctor.ts';
 import { Layout } from '../engine/layout.ts';
+import { Limiter } from '../engine/limits.ts';
 import type { Machine } from '../engine/machine.ts';
 import { openRun, openVolume } from '../engine/volume.ts';
 import { TeleportError } from '../protocol/errors.ts';
@@ -52,13 +53,16 @@ export async function serve(options: ServeOptions): Promise<void> {
       hint: 'scripts/setup-linux.sh builds one that does',
     });
   const volume = await openVolume(state, options.volumeBytes);
+  const cgroups = Cgroup.make(join(cgroupMount, cgroupName(state))).path;
+  Cgroup.make(join(cgroups, 'helper'));
   const machine: Machine = {
     layout: new Layout(state, run),
     ...programs,
     criuVersion: found.version.join('.'),
     kernel: release(),
     bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
-    cgroups: Cgroup.make(join(cgroupMount, cgroupName(state))).path,
+    cgroups,
+    limiter: new Limiter(cgroups),
   };
   const version = typeof TELEPORT_ENV_VERSION === 'string' ? TELEPORT_ENV_VERSION : 'dev';
   let end = (): void => {};

@@ -15,6 +15,7 @@ import { completeHardLinks } from '../engine/hard-links.ts';
 import { filesOf } from '../engine/image-files.ts';
 import { checkImage, sumImage } from '../engine/image-sums.ts';
 import type { CheckpointLayout, SandboxLayout } from '../engine/layout.ts';
+import { defaultLimits } from '../engine/limits.ts';
 import type { Machine } from '../engine/machine.ts';
 import type { NetworkMode, Networks } from '../engine/network.ts';
 import { rotationDone, rotationOf } from '../engine/rotation.ts';
@@ -24,7 +25,7 @@ import { syncfsAsync } from '../engine/syscalls.ts';
 import { removeTree } from '../engine/trees.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import type { HeadMoved, NotificationName, NotificationParams } from '../protocol/methods.ts';
-import type { Checkpoint, Sandbox as SandboxInfo } from '../protocol/model.ts';
+import type { Checkpoint, Limits, Sandbox as SandboxInfo } from '../protocol/model.ts';
 import { type Access, wishes } from '../sandbox/policy.ts';
 import { BranchRecord, FORMAT, Manifest, type SandboxRecord } from '../sandbox/records.ts';
 import { type Rotation, recover } from '../sandbox/recovery.ts';
@@ -121,6 +122,7 @@ export class Sandbox {
       ...(this.problem && !head ? { problem: this.problem } : {}),
       network,
       lan: lan ?? false,
+      limits: this.limits,
       createdAt,
       head,
       current,
@@ -188,6 +190,7 @@ export class Sandbox {
     return {
       layout: this.layout.branch(branch),
       cgroup: this.cgroupOf(branch),
+      limits: this.limits,
       lowers: [...layers, 'skeleton', ...this.pinPaths(checkpoint), this.around.base.root()],
       from: this.layout.dir,
     };
@@ -435,6 +438,23 @@ export class Sandbox {
     };
   }
 
+  private get limits(): Limits {
+    return this.record.limits ?? { ...defaultLimits(), disk: null };
+  }
+
+  /** What is saved so that nothing is lost may go beyond: it is what frees people from a sandbox that is full. */
+  private checkDisk(kind: Words['kind']): void {
+    const { disk } = this.limits;
+    if (disk === null || kind === 'saved') return;
+    const used = [...this.manifests.values()].reduce((sum, manifest) => sum + manifest.bytes, 0);
+    if (used < disk) return;
+    throw new TeleportError(
+      'limitReached',
+      `the checkpoints of ${this.record.name} take ${used} bytes, more than the ${disk} that they may`,
+      { hint: `teleport-env gc ${this.record.name} deletes some` },
+    );
+  }
+
   private get mode(): NetworkMode {
     return { network: this.record.network, lan: this.record.lan ?? false };
   }
@@ -559,6 +579,7 @@ export class Sandbox {
     leaving = false,
   ): Promise<{ manifest: Manifest; branch: Branch; takeBack: () => Promise<void> }> {
     const { machine } = this.around;
+    this.checkDisk(words.kind);
     const id = `k${this.number('checkpoint')}`;
     const place = this.layout.checkpoint(id);
     const manifest = this.blank(id, words);

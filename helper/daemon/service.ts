@@ -9,6 +9,7 @@ import type { CancellationToken } from 'vscode-jsonrpc';
 import { Cgroup } from '../engine/cgroup.ts';
 import { diffAsync } from '../engine/diff.ts';
 import { faultPoint } from '../engine/fault.ts';
+import { defaultLimits } from '../engine/limits.ts';
 import type { Machine } from '../engine/machine.ts';
 import { Networks } from '../engine/network.ts';
 import { makeSkeleton, toolFolders } from '../engine/skeleton.ts';
@@ -225,6 +226,7 @@ export class Service {
       base,
       network: params.network,
       lan: params.network === 'nat' && params.lan,
+      limits: { ...defaultLimits(), disk: null, ...params.limits },
       env: { ...defaultEnvironment(owner.uid, path), ...params.env },
       createdAt: new Date().toISOString(),
       current: 'k0',

@@ -13,6 +13,7 @@ import { faultPoint } from './fault.ts';
 import { type Payload, payloadArguments, type World, worldArguments } from './init.ts';
 import { InitConnection } from './init-client.ts';
 import type { BranchLayout } from './layout.ts';
+import type { Limits } from './limits.ts';
 import type { Machine } from './machine.ts';
 import { park, settle } from './network.ts';
 import { Steps } from './steps.ts';
@@ -24,6 +25,7 @@ const run = promisify(execFile);
 export interface Ground {
   layout: BranchLayout;
   cgroup: string;
+  limits: Limits;
   /** Lower layers, newest first, relative to `from` or absolute. */
   lowers: string[];
   from: string;
@@ -65,7 +67,8 @@ function prepare(ground: Ground): Cgroup {
 function world(machine: Machine, ground: Ground): World {
   const { upper, work, root } = ground.layout;
   const overlay = { root, upper, work, lowers: ground.lowers, from: ground.from };
-  return { cgroup: ground.cgroup, net: 'new', run: machine.layout.run, overlay };
+  const cgroups = [ground.cgroup, ...machine.limiter.groups(ground.cgroup)];
+  return { cgroups, net: 'new', run: machine.layout.run, overlay };
 }
 
 async function abandon(ground: Ground, cgroup: Cgroup): Promise<void> {
@@ -81,6 +84,7 @@ export async function launch(machine: Machine, ground: Ground, payload: Payload,
     const words = ['launch', ...worldArguments(world(machine, ground)), ...payloadArguments(payload, hostname)];
     const { stdout } = await run(machine.init, words, { env: {}, timeout: 20_000 });
     const pid = Number(stdout.trim());
+    machine.limiter.apply(cgroup.path, pid, ground.limits);
     faultPoint('branch:live');
     return { pid, startTime: startTimeOf(pid) ?? '', cgroup };
   } catch (cause) {
@@ -96,9 +100,14 @@ function isInside(pid: number): boolean {
   return (line?.[1] ?? '').split('\t').length > 1;
 }
 
+/** Where the helper's own processes go: a group that hands controllers down may hold none itself. */
+export function helperGroup(machine: Machine): string {
+  return join(machine.cgroups, 'helper');
+}
+
 /** Stops the branch's tasks, and not CRIU, which works in the same cgroup. */
 export function freezeAround(machine: Machine, cgroup: Cgroup): void {
-  const outside = new Cgroup(machine.cgroups);
+  const outside = new Cgroup(helperGroup(machine));
   for (const task of cgroup.pids()) if (!isInside(task)) outside.take(task);
   cgroup.freeze();
 }
@@ -142,6 +151,7 @@ export async function activate(
           faultPoint('branch:restoring');
           await checked;
           settle(pidOf.root);
+          machine.limiter.apply(cgroup.path, pidOf.root, ground.limits);
           options.network?.(pidOf.root);
           if (options.frozen) freezeAround(machine, cgroup);
         },

@@ -58,43 +58,47 @@ export async function capture(
   let moved = false;
   try {
     // In the branch's own cgroup CRIU finds no other one to record, and a restore then has none to set up.
-    const world = worldArguments({ cgroup: live.cgroup.path, net: live.pid, run: machine.layout.run });
-    const { stats } = await dump(
-      { binary: machine.criu, prefix: [machine.init, 'enter', ...world, '--'] },
-      {
-        imagesDir: to.image,
-        pid: live.pid,
-        leaveRunning: true,
-        tcpEstablished: true,
-        fileLocks: true,
-        linkRemap: true,
-        ghostLimit: GHOST_LIMIT,
-        logLevel: 2,
-      },
-      {
-        // Called once everything stands still. CRIU goes on when this returns, and waits in post-dump: the copy runs beside it.
-        'query-ext-files': () => {
-          faultPoint('capture:stopped');
-          if (!rotate) copying = soon(() => copyFiles(from, to));
-          copying.catch(() => {}); // told in post-dump
+    const { path } = live.cgroup;
+    const cgroups = [path, ...machine.limiter.groups(path)];
+    const world = worldArguments({ cgroups, net: live.pid, run: machine.layout.run });
+    const dumping = () =>
+      dump(
+        { binary: machine.criu, prefix: [machine.init, 'enter', ...world, '--'] },
+        {
+          imagesDir: to.image,
+          pid: live.pid,
+          leaveRunning: true,
+          tcpEstablished: true,
+          fileLocks: true,
+          linkRemap: true,
+          ghostLimit: GHOST_LIMIT,
+          logLevel: 2,
         },
-        'post-dump': async () => {
-          await copying;
-          faultPoint('capture:copied');
-          const remaps = hasRemaps(to.image);
-          // CRIU makes names for deleted open files, and takes them away when it ends: too early for moving the layer.
-          if (rotate) rotate = !remaps;
-          if (rotate) freezeAround(machine, live.cgroup);
-          else if (remaps) {
-            // Perhaps they were made after their folder had been copied.
-            rmSync(to.layer, { recursive: true, force: true });
-            rmSync(to.index, { recursive: true, force: true });
-            copyFiles(from, to);
-          }
+        {
+          // Called once everything stands still. CRIU goes on when this returns, and waits in post-dump: the copy runs beside it.
+          'query-ext-files': () => {
+            faultPoint('capture:stopped');
+            if (!rotate) copying = soon(() => copyFiles(from, to));
+            copying.catch(() => {}); // told in post-dump
+          },
+          'post-dump': async () => {
+            await copying;
+            faultPoint('capture:copied');
+            const remaps = hasRemaps(to.image);
+            // CRIU makes names for deleted open files, and takes them away when it ends: too early for moving the layer.
+            if (rotate) rotate = !remaps;
+            if (rotate) freezeAround(machine, live.cgroup);
+            else if (remaps) {
+              // Perhaps they were made after their folder had been copied.
+              rmSync(to.layer, { recursive: true, force: true });
+              rmSync(to.index, { recursive: true, force: true });
+              copyFiles(from, to);
+            }
+          },
         },
-      },
-    );
+      );
     faultPoint('capture:dumped');
+    const { stats } = await machine.limiter.withoutMemoryLimit(path, dumping);
     steps.done(rotate ? 'processes dumped' : 'processes dumped, changed files copied');
     if (rotate) {
       await live.cgroup.frozen();

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TeleportError } from '../protocol/errors.ts';
+import { removeTwins } from './limits.ts';
 
 /** Where cgroup v2 is mounted, or null. */
 export function findCgroup2(mountinfo = readFileSync('/proc/self/mountinfo', 'utf8')): string | null {
@@ -89,6 +90,11 @@ export class Cgroup {
 
   /** Kills what is inside, waits until it is gone, removes the group. @throws Error after `timeoutMs`. */
   async end(timeoutMs = 10_000): Promise<void> {
+    await this.clear(timeoutMs);
+    removeTwins(this.path);
+  }
+
+  private async clear(timeoutMs: number): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     for (let wait = 1; existsSync(this.path); wait = Math.min(wait * 2, 50)) {
       this.kill();

@@ -1,7 +1,7 @@
 /** How teleport-init is called: the arguments that describe a branch's world. See helper/native/main.c. */
 export interface World {
-  /** Folder of the cgroup to join first. */
-  cgroup?: string;
+  /** Folders of the cgroups to join first. */
+  cgroups?: string[];
   /** `new`: a fresh one with only loopback; a pid: that process's. */
   net: 'new' | number;
   /** Bound to /run in a private mount namespace. */
@@ -34,7 +34,7 @@ export const OVERLAY_OPTIONS = 'index=on,nfs_export=on,xino=on,redirect_dir=on,m
 /** The arguments after `teleport-init launch` or `enter`. */
 export function worldArguments(world: World): string[] {
   const args: string[] = [];
-  if (world.cgroup) args.push('--cgroup', world.cgroup);
+  for (const cgroup of world.cgroups ?? []) args.push('--cgroup', cgroup);
   args.push('--net', String(world.net));
   if (world.run) args.push('--run', world.run);
   if (world.overlay) {

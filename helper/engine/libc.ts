@@ -51,6 +51,7 @@ const SIGNATURES = {
   send: ['long', ['int', 'void *', 'size_t', 'int']],
   recv: ['long', ['int', 'void *', 'size_t', 'int']],
   setns: ['int', ['int', 'int']],
+  prlimit64: ['int', ['int', 'int', 'void *', 'void *']],
   if_nametoindex: ['uint', ['void *']],
 } as const satisfies Record<string, readonly [string, readonly string[]]>;
 

@@ -1,5 +1,6 @@
 /** What the engine needs of the machine, found once at the daemon's start. */
 import type { Layout } from './layout.ts';
+import type { Limiter } from './limits.ts';
 
 export interface Machine {
   layout: Layout;
@@ -13,4 +14,5 @@ export interface Machine {
   bootId: string;
   /** Folder of a cgroup v2 under which each branch gets one. */
   cgroups: string;
+  limiter: Limiter;
 }

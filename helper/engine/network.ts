@@ -177,7 +177,6 @@ export class Networks {
   /** Starts the name resolver of a branch; where one serves it already, this one ends at once. */
   resolve(pid: number): void {
     const group = join(this.machine.cgroups, 'helper');
-    mkdirSync(group, { recursive: true });
     const child = spawn(this.machine.init, ['dns', '--net', String(pid), '--cgroup', group], {
       stdio: ['ignore', 'ignore', 'pipe'],
       detached: true,

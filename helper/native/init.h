@@ -9,6 +9,7 @@
 
 #define MAX_LOWERS 512
 #define MAX_GROUPS 64
+#define MAX_CGROUPS 4
 
 /* Where the branch's socket stands inside the branch. The folder belongs to the skeleton layer. */
 #define SERVER_SOCKET "/.teleport-env/init.sock"
@@ -16,7 +17,7 @@
 #define LISTEN_FD 3
 
 struct world {
-  const char *cgroup;    /* folder of a cgroup v2 to join, or NULL */
+  const char *cgroups[MAX_CGROUPS]; /* folders of cgroups to join, NULL after the last */
   const char *net;       /* "new", "host", or the pid whose network namespace to join */
   const char *chdir;     /* relative layer paths start here */
   const char *root;      /* mount point of the overlay; NULL: mount none */

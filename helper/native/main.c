@@ -9,7 +9,7 @@
  *   teleport-init dns --net PID [--cgroup DIR]
  *       answers name questions of that process's network namespace, until the process ends
  *
- * WORLD: --cgroup DIR --net new|host|PID --chdir DIR --root DIR --upper DIR --work DIR --lower DIR… --options O --run DIR
+ * WORLD: --cgroup DIR… --net new|host|PID --chdir DIR --root DIR --upper DIR --work DIR --lower DIR… --options O --run DIR
  */
 #define _GNU_SOURCE
 #include "init.h"
@@ -43,11 +43,14 @@ int main(int argc, char **argv) {
   static struct world w = {.net = "host"};
   static struct payload p = {.uid = 65534, .gid = 65534};
   if (argc < 2) usage("no verb");
-  int i = 2;
+  int i = 2, ncgroups = 0;
   for (; i < argc && strcmp(argv[i], "--"); i += 2) {
     const char *option = argv[i], *value = argv[i + 1];
     if (!value) usage("an option without a value");
-    if (!strcmp(option, "--cgroup")) w.cgroup = value;
+    if (!strcmp(option, "--cgroup")) {
+      if (ncgroups == MAX_CGROUPS) usage("too many cgroups");
+      w.cgroups[ncgroups++] = value;
+    }
     else if (!strcmp(option, "--net")) w.net = value;
     else if (!strcmp(option, "--chdir")) w.chdir = value;
     else if (!strcmp(option, "--root")) w.root = value;
@@ -78,7 +81,7 @@ int main(int argc, char **argv) {
     serve(&p);
   }
   if (!strcmp(argv[1], "dns")) {
-    struct world own = {.cgroup = w.cgroup, .net = "host"};
+    struct world own = {.cgroups = {w.cgroups[0]}, .net = "host"};
     enter_world(&own);
     serve_dns(&w);
   }

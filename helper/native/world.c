@@ -121,9 +121,9 @@ static void mount_overlay_by_string(const struct world *w) {
 }
 
 void enter_world(const struct world *w) {
-  if (w->cgroup) {
+  for (int i = 0; i < MAX_CGROUPS && w->cgroups[i]; i++) {
     char path[4096];
-    snprintf(path, sizeof path, "%s/cgroup.procs", w->cgroup);
+    snprintf(path, sizeof path, "%s/cgroup.procs", w->cgroups[i]);
     if (write_file(path, "0")) die(path);
   }
   enter_net(w->net);

@@ -22,6 +22,7 @@ export const ERRORS = {
   sandboxBusy: 'caller',
   nothingToUndo: 'caller',
   checkpointInUse: 'caller',
+  limitReached: 'caller',
   conflicts: 'caller',
   notAllowed: 'caller',
   timeout: 'caller',

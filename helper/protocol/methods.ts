@@ -1,6 +1,18 @@
 import { z } from 'zod';
 import { BranchId, CheckpointId, InsidePath, SandboxId, SessionId } from './ids.ts';
-import { Change, Checkpoint, FileStat, Need, Network, Port, Process, Sandbox, Session, StepTime } from './model.ts';
+import {
+  Change,
+  Checkpoint,
+  FileStat,
+  Limits,
+  Need,
+  Network,
+  Port,
+  Process,
+  Sandbox,
+  Session,
+  StepTime,
+} from './model.ts';
 
 /** Version N of the helper serves clients of version N and N-1. */
 export const PROTOCOL_VERSION = 1;
@@ -75,6 +87,8 @@ export const METHODS = {
       base: z.string().max(4096).optional(),
       network: Network.default('none'),
       lan: z.boolean().default(false),
+      /** Left out: generous ones for processes and memory, none for disk. */
+      limits: Limits.partial().default({}),
       env: Env.default({}),
       /** Top-level names of the workspace to leave out of the copy. */
       exclude: z.array(z.string().max(255)).default([]),

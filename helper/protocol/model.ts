@@ -57,6 +57,10 @@ export const Branch = z.object({
 export type Branch = z.infer<typeof Branch>;
 
 export const SandboxState = z.enum(['starting', 'running', 'restoring', 'stopped', 'failed']);
+const Limit = z.number().int().min(1).nullable();
+/** What may be taken, null for no limit. Processes and memory (bytes): by each branch; disk (bytes): by all checkpoints. */
+export const Limits = z.object({ processes: Limit, memory: Limit, disk: Limit });
+export type Limits = z.infer<typeof Limits>;
 export const Network = z.enum(['none', 'nat']);
 export const Sandbox = z.object({
   id: SandboxId,
@@ -69,6 +73,7 @@ export const Sandbox = z.object({
   network: Network,
   /** `nat` reaches the host and its local networks too. */
   lan: z.boolean().optional(),
+  limits: Limits.optional(),
   createdAt: z.string(),
   head: BranchId.nullable(),
   /** The checkpoint the head stands on; where a start begins. */

@@ -1,7 +1,7 @@
 /** What is written to disk about sandboxes, checkpoints and branches. Parsed by these schemas whenever it is read. */
 import { z } from 'zod';
 import { BranchId, CheckpointId, SandboxId } from '../protocol/ids.ts';
-import { CheckpointKind, Network } from '../protocol/model.ts';
+import { CheckpointKind, Limits, Network } from '../protocol/model.ts';
 
 /** Apart from the product's version: an older helper refuses a newer format by name. */
 export const FORMAT = 1;
@@ -24,6 +24,7 @@ export const SandboxRecord = z.object({
   network: Network,
   /** `nat` reaches the host and its local networks too. */
   lan: z.boolean().optional(),
+  limits: Limits.optional(),
   env: z.record(z.string(), z.string()),
   createdAt: z.string(),
   /** The checkpoint that the head stands on, or stood on when there was one. */

@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '../../helper/client/connection.ts';
+import { removeTwins } from '../../helper/engine/limits.ts';
 
 const root = resolve(__dirname, '../..');
 
@@ -37,15 +38,14 @@ export class HelperProcess {
   readonly log = join(this.dir, 'daemon.log');
   private child: ChildProcess | null = null;
   private readonly connections: Connection[] = [];
-  private readonly env: Record<string, string>;
-
-  constructor(env: Record<string, string> = {}) {
-    this.env = env;
-  }
+  /** Holds the word of the fault to come (helper/engine/fault.ts), where the daemon was started with faults. */
+  readonly fault = join(this.dir, 'fault');
+  private faults = false;
 
   /** @param volumeBytes of the state volume; sparse */
-  static async start(volumeBytes = 4 * 1024 ** 3): Promise<HelperProcess> {
+  static async start(volumeBytes = 4 * 1024 ** 3, options: { faults?: boolean } = {}): Promise<HelperProcess> {
     const helper = new HelperProcess();
+    helper.faults = options.faults ?? false;
     await helper.run(volumeBytes);
     return helper;
   }
@@ -61,7 +61,11 @@ export class HelperProcess {
     if (volumeBytes) args.push(String(volumeBytes));
     const out = createWriteStream(this.log, { flags: 'a' });
     await new Promise((ready) => out.once('open', ready));
-    this.child = spawn(process.execPath, args, { stdio: ['ignore', out, out], cwd: '/' });
+    this.child = spawn(process.execPath, args, {
+      stdio: ['ignore', out, out],
+      cwd: '/',
+      env: { ...process.env, ...(this.faults ? { TELEPORT_ENV_FAULT: this.fault } : {}) },
+    });
     for (const deadline = Date.now() + 30_000; ; await sleep(20)) {
       try {
         (await Connection.open(this.socket, 'test')).close();
@@ -103,6 +107,13 @@ export class HelperProcess {
     await this.run();
   }
 
+  /** Until it ended by itself; false where it did not within that time. */
+  async died(withinMs: number): Promise<boolean> {
+    for (const deadline = Date.now() + withinMs; Date.now() < deadline; await sleep(10))
+      if (this.child?.exitCode !== null || this.child.signalCode !== null) return true;
+    return false;
+  }
+
   get pid(): number {
     return this.child?.pid ?? 0;
   }
@@ -122,7 +133,7 @@ export class HelperProcess {
   /** Branches alive, by their cgroups. */
   liveBranches(): string[] {
     return this.cgroups()
-      .slice(0, -1)
+      .filter((dir) => /\/s\d+-b\d+$/.test(dir))
       .filter((dir) => readFileSync(join(dir, 'cgroup.procs'), 'utf8') !== '');
   }
 
@@ -146,6 +157,7 @@ export class HelperProcess {
       for (let i = 0; i < 200; i++) {
         try {
           rmdirSync(dir);
+          removeTwins(dir);
           break;
         } catch {
           await sleep(10);
