@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '../../helper/client/connection.ts';
 import { HelperProcess, needsMachine, workspace } from '../daemon/helper-process.ts';
+import { waitFor } from '../vscode/waiting.ts';
 import { Debuggee } from './debuggee.ts';
 
 describe('stepping through a run', () => {
@@ -44,6 +45,11 @@ describe('stepping through a run', () => {
   const inside = async (line: string) => {
     const { output } = await connection.request('run', { sandbox, line, checkpoint: false });
     return Buffer.from(output, 'base64').toString();
+  };
+  /** The command after that one is under way. */
+  const begun = async (after: string) => {
+    await waitFor(async () => run.output('console').includes(`${after}`));
+    await sleep(1000);
   };
   const current = async () => (await connection.request('sandbox/get', { sandbox })).sandbox.current;
 
@@ -103,7 +109,7 @@ describe('stepping through a run', () => {
       ['[k]', 'v'],
       ['[l m]', 'w'],
     ]);
-    assert.match(Object.values(await run.scope('Processes')).join('\n'), /^sleep 300 \(S\)$/m);
+    await waitFor(async () => /^sleep 300 \(\w\)$/m.test(Object.values(await run.scope('Processes')).join('\n')));
     assert.equal((await run.ok('evaluate', { expression: '$A', context: 'hover' })).result, "it's");
     assert.ok(!(await run.request('evaluate', { expression: 'rm -rf /', context: 'hover' })).success);
 
@@ -205,7 +211,7 @@ describe('stepping through a run', () => {
     await run.ok('pause', { threadId: 1 });
     assert.deepEqual(await run.stopped(), [2, 'pause']);
     await run.ok('continue', { threadId: 1 });
-    await sleep(500);
+    await begun('echo 2');
     assert.ok(!(await run.request('next', { threadId: 1 })).success);
     await run.ok('pause', { threadId: 1 });
     await run.ok('pause', { threadId: 1 });
@@ -213,7 +219,7 @@ describe('stepping through a run', () => {
     assert.equal((await run.scope('Last step'))['exit code'], '130');
     // A busy shell has nothing that could be interrupted but itself: the sandbox goes back to before it.
     await run.ok('continue', { threadId: 1 });
-    await sleep(500);
+    await begun('echo 4');
     await run.ok('pause', { threadId: 1 });
     await run.ok('pause', { threadId: 1 });
     assert.deepEqual(await run.stopped(), [5, 'pause']);
