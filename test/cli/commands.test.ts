@@ -49,7 +49,7 @@ describe('teleport-env', () => {
       .filter((name) => name !== 'help');
     assert.deepEqual(
       names.sort(),
-      'apply bisect cat checkpoint connect demo diff doctor exec fork gc label list log ps rm rollback run serve shell start stop try undo up'.split(
+      'apply bench bisect cat checkpoint connect demo diff doctor exec fork forward gc label list log mcp network ports ps rm rollback run serve shell start stop try undo up'.split(
         ' ',
       ),
     );
@@ -339,6 +339,8 @@ describe('teleport-env', () => {
         workspace: '/',
         name: "it's\n",
         network: 'none',
+        lan: false,
+        limits: {},
         exclude: [],
         env: { PATH: '/bin', LC_ALL: 'C.UTF-8', A: '1' },
       });
