@@ -4,6 +4,7 @@ import { copyFileSync, mkdirSync, realpathSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '../../helper/client/connection.ts';
+import { recordRun } from '../../helper/client/language/record.ts';
 import { HelperProcess, needsMachine, workspace } from '../daemon/helper-process.ts';
 import { waitFor } from '../vscode/waiting.ts';
 import { Debuggee } from './debuggee.ts';
@@ -282,6 +283,23 @@ describe('stepping through a run', () => {
     const [line] = await run.press('next');
     assert.equal(content.split('\n')[line - 1], "mkdir -p src && printf %s 'no newline' > 'src/a b.txt'");
     assert.equal((await run.scope('Last step'))['exit code'], '4');
+  });
+
+  it('is written down as a document that can be walked again', async () => {
+    const path = program('# why\necho 1 > one\nfalse\ncat <<EOF\n# %% x\nEOF\n');
+    await run.start({ program: path, sandbox, stopOnEntry: false });
+    await run.stopped();
+    const { text, steps } = await recordRun(connection, { sandbox });
+    assert.equal(steps, 3);
+    assert.match(
+      text,
+      /^# teleport-env run 1\n# title: .*\n# sandbox: .*\n\n# %% exit 0 · .* · 1 file · k2\n# why\necho 1 > one\n\n# %% exit 1 · .*\nfalse\n/,
+    );
+    const again = new Debuggee(connection);
+    await again.start({ program: program(text, 'again.teleport-env.sh'), sandbox, stopOnEntry: false });
+    await again.stopped();
+    assert.match(again.output('stdout'), /^# %% x\n$/);
+    await again.request('disconnect');
   });
 
   it('says what is wrong with what it is asked to run', async () => {
