@@ -69,6 +69,8 @@ export async function capture(
           pid: live.pid,
           leaveRunning: true,
           tcpEstablished: true,
+        // A connection that nobody has accepted yet: the branch keeps it, and where it is gone back to, the client finds it reset.
+        tcpSkipInFlight: true,
           fileLocks: true,
           linkRemap: true,
           ghostLimit: GHOST_LIMIT,

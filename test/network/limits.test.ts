@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '../../helper/client/connection.ts';
-import { findMeans, v1Mount } from '../../helper/engine/limits.ts';
+import { findMeans, Limiter, v1Mount } from '../../helper/engine/limits.ts';
 import type { TeleportError } from '../../helper/protocol/errors.ts';
 import type { Params, Result } from '../../helper/protocol/methods.ts';
 import { HelperProcess, needsMachine, workspace } from '../daemon/helper-process.ts';
@@ -34,6 +35,28 @@ describe('limits', () => {
       assert.equal(v1Mount('cpu', HYBRID), null);
     } finally {
       rmSync(root, { recursive: true });
+    }
+  });
+
+  it('are set where the means are', () => {
+    const child = spawn('sleep', ['60'], { stdio: 'ignore' });
+    const dir = mkdtempSync(join(tmpdir(), 'teleport-cgroup-'));
+    try {
+      const limits = { processes: 100, memory: 64 * MIB };
+      new Limiter(dir, { pids: { way: 'rlimit' }, memory: { way: 'rlimit' } }).apply(dir, child.pid!, limits);
+      const told = readFileSync(`/proc/${child.pid}/limits`, 'utf8');
+      assert.match(told, /^Max processes +116 +116/m);
+      assert.match(told, new RegExp(`^Max data size +${112 * MIB} +${112 * MIB}`, 'm'));
+      const two = new Limiter(dir, { pids: { way: 'v2' }, memory: { way: 'v2' } });
+      writeFileSync(join(dir, 'memory.swap.max'), 'max');
+      two.apply(dir, child.pid!, limits);
+      const read = (file: string): string => readFileSync(join(dir, file), 'utf8');
+      assert.deepEqual(['pids.max', 'memory.max', 'memory.swap.max'].map(read), ['116', String(112 * MIB), '0']);
+      two.apply(dir, child.pid!, { processes: null, memory: null });
+      assert.deepEqual(['pids.max', 'memory.max', 'memory.swap.max'].map(read), ['max', 'max', 'max']);
+    } finally {
+      child.kill('SIGKILL');
+      rmSync(dir, { recursive: true });
     }
   });
 

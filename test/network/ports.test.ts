@@ -152,6 +152,25 @@ describe('ports', () => {
       await cut;
     });
 
+    it('may hold a connection that the program has not accepted', async () => {
+      await run(
+        `python3 -c "
+import socket, time
+s = socket.socket(); s.bind(('127.0.0.1', 8124)); s.listen(5)
+time.sleep(2); c = s.accept()[0]; c.sendall(b'late'); c.close(); time.sleep(1000)" >/dev/null 2>&1 &`,
+        { checkpoint: false },
+      );
+      await listening(8124);
+      const { localPort } = await forward(8124);
+      await opened(localPort);
+      await sleep(100);
+      const { checkpoint } = await connection.request('checkpoint/create', { sandbox });
+      await connection.request('checkpoint/rollback', { sandbox, checkpoint: checkpoint.id, discard: true });
+      const again = await opened(localPort);
+      const said = await new Promise<string>((resolve) => again.once('data', (data) => resolve(data.toString())));
+      assert.equal(said, 'late');
+    });
+
     it('carry much, and a client that leaves early takes its connection with it', async () => {
       await serve(8123);
       await listening(8123);

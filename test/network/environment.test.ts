@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Connection } from '../../helper/client/connection.ts';
+import { homeOf } from '../../helper/daemon/owner.ts';
+import { toolFolders } from '../../helper/engine/skeleton.ts';
+import { HelperProcess, needsMachine, workspace } from '../daemon/helper-process.ts';
+
+describe('environment', () => {
+  it('lets through the tool folders that PATH names, and nothing that holds secrets', () => {
+    const home = '/home/dev';
+    const path = (...below: string[]): string => ['/usr/bin', ...below.map((b) => `${home}/${b}`)].join(':');
+    assert.deepEqual(toolFolders(path('.pyenv/shims', '.cargo/bin', 'go/bin'), home), [
+      `${home}/.cargo/bin`,
+      `${home}/.pyenv`,
+      `${home}/.rustup`,
+      `${home}/go/bin`,
+    ]);
+    assert.deepEqual(toolFolders(path('.ssh/bin', '.aws', '.config/bin', '.gnupg/../.ssh/bin', 'Documents'), home), []);
+    assert.deepEqual(toolFolders('/home/other/.cargo/bin:relative/bin', home), []);
+  });
+
+  describe('of a sandbox', () => {
+    let helper: HelperProcess;
+    let connection: Connection;
+    let ws: string;
+    const home = homeOf(process.getuid?.() ?? 0);
+
+    before(async function () {
+      needsMachine(this);
+      process.env.TELEPORT_TEST_SECRET = 'do not tell';
+      helper = await HelperProcess.start();
+      connection = await helper.connect();
+      ws = workspace({});
+    });
+    after(async () => {
+      delete process.env.TELEPORT_TEST_SECRET;
+      await helper?.stop();
+      if (ws) rmSync(ws, { recursive: true, force: true });
+    });
+
+    async function made(env: Record<string, string>): Promise<(line: string) => Promise<string>> {
+      const { sandbox } = await connection.request('sandbox/create', { workspace: ws, env });
+      return async (line) => {
+        const ran = await connection.request('run', { sandbox: sandbox.id, line, checkpoint: false });
+        return Buffer.from(ran.output, 'base64').toString();
+      };
+    }
+
+    it('has the variables that were named, and no others', async () => {
+      const run = await made({ MINE: 'yes' });
+      const names = (await run('env')).split('\n').map((line) => line.split('=')[0]);
+      const own = ['MINE', 'PATH', 'HOME', 'USER', 'LOGNAME', 'SHELL', 'LANG', 'TELEPORT_ENV'];
+      const bash = ['PWD', 'SHLVL', '_', 'OLDPWD', ''];
+      assert.deepEqual(
+        names.filter((name) => !own.includes(name!) && !bash.includes(name!)),
+        [],
+      );
+      assert.equal(await run('echo $MINE'), 'yes\n');
+    });
+
+    it('masks homes', async () => {
+      const run = await made({});
+      assert.equal(await run('ls -A /home /root ~ 2>/dev/null | grep -E "^\\.(ssh|aws|bash_history|gnupg)"'), '');
+      assert.equal(await run('cat /etc/shadow 2>/dev/null'), '');
+    });
+
+    for (const [tool, bin, command] of [
+      ['.pyenv', '.pyenv/shims', 'python3 -c "import sys; print(sys.prefix)"'],
+      ['.cargo', '.cargo/bin', 'cargo --version && command -v cargo'],
+      ['.nvm', '.nvm', 'ls -d ~/.nvm'],
+    ] as const)
+      it(`runs what ${tool} holds, where PATH names it`, async function () {
+        if (home === '/' || !existsSync(join(home, bin))) return this.skip();
+        const run = await made({ PATH: `${home}/${bin}:/usr/bin:/bin` });
+        assert.match(await run(command), new RegExp(`${home}/${tool.replace('.', '\\.')}`));
+        assert.equal(await run(`ls -A ~ | grep -vE '^\\${tool}$|^\\.rustup$'`), '');
+      }).timeout(60_000);
+  });
+});
