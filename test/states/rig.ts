@@ -1,0 +1,171 @@
+/** A sandbox full of programs in every kind of state, and what is done with it. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Connection } from '../../helper/client/connection.ts';
+import type { TeleportError } from '../../helper/protocol/errors.ts';
+import type { Result } from '../../helper/protocol/methods.ts';
+import { HelperProcess } from '../daemon/helper-process.ts';
+import { makeWorkspace, namesIn, type Selection, starting } from './catalogue.ts';
+
+const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+export class Rig {
+  readonly helper: HelperProcess;
+  readonly workspace = makeWorkspace();
+  connection!: Connection;
+  sandbox = '';
+  private readonly uid: number;
+  private relay: ChildProcess | null = null;
+
+  private constructor(helper: HelperProcess, uid: number) {
+    this.helper = helper;
+    this.uid = uid;
+  }
+
+  /** @param uid who has the sandbox; root by default */
+  static async make(uid = 0): Promise<Rig> {
+    const rig = new Rig(await HelperProcess.start(8 * 1024 ** 3), uid);
+    try {
+      if (uid) rig.helper.admit(uid);
+      if (uid) execFileSync('chown', ['-R', `${uid}:${uid}`, rig.workspace]);
+      await rig.connect();
+      const env = { PATH: `${dirname(process.execPath)}:${SYSTEM_PATH}` };
+      const { sandbox } = await rig.connection.request('sandbox/create', { workspace: rig.workspace, env });
+      rig.sandbox = sandbox.id;
+      return rig;
+    } catch (error) {
+      await rig.end();
+      throw error;
+    }
+  }
+
+  private async connect(): Promise<void> {
+    if (!this.uid) {
+      this.connection = await this.helper.connect();
+      return;
+    }
+    const path = join(this.helper.dir, 'relay.sock');
+    rmSync(path, { force: true });
+    const words = ['--require', createRequire(__filename).resolve('tsx/cjs'), join(__dirname, 'relay.ts')];
+    this.relay = spawn(process.execPath, [...words, path, this.helper.socket, String(this.uid)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await new Promise((ready, reject) => {
+      this.relay!.stdout!.once('data', ready);
+      this.relay!.once('exit', () => reject(new Error('the relay ended')));
+    });
+    this.connection = await Connection.open(path, 'test');
+  }
+
+  async end(): Promise<void> {
+    this.connection?.close();
+    this.relay?.kill('SIGKILL');
+    await this.helper.stop();
+    rmSync(this.workspace, { recursive: true, force: true });
+  }
+
+  /** The helper is killed and started again. */
+  async restart(): Promise<void> {
+    this.relay?.kill('SIGKILL');
+    await this.helper.restart();
+    await this.connect();
+  }
+
+  async run(line: string, branch?: string): Promise<string> {
+    const { output } = await this.connection.request('run', { sandbox: this.sandbox, line, branch, checkpoint: false });
+    return Buffer.from(output, 'base64').toString();
+  }
+
+  async get(): Promise<Result<'sandbox/get'>['sandbox']> {
+    return (await this.connection.request('sandbox/get', { sandbox: this.sandbox })).sandbox;
+  }
+
+  /** Starts programs; answers those that could not be set up, with the reason. */
+  async start(selection: Selection): Promise<Map<string, string>> {
+    const names = namesIn(selection);
+    await this.run(starting(selection));
+    const told = await this.gather('ready', names, undefined, 30);
+    return new Map(
+      names.flatMap((name) => (told.get(name) === 'ready' ? [] : [[name, told.get(name) ?? 'not ready']])),
+    );
+  }
+
+  /** Gives the word to check; what each program says. */
+  async check(names: string[], branch?: string): Promise<Map<string, string>> {
+    await this.run('touch go', branch);
+    return await this.gather('results', names, branch, 12);
+  }
+
+  private async gather(folder: string, names: string[], branch: string | undefined, seconds: number) {
+    // Only what is whole: while a file is being written its name ends with .new.
+    const line =
+      `cd ${folder}; for i in $(seq ${seconds * 20}); do [ $(ls | grep -vc '[.]new$') -ge ${names.length} ] && break; sleep 0.05; ` +
+      `done; for f in *; do printf '%s\\0' "$f"; cat "$f"; printf '\\0'; done; cd ..`;
+    const words = (await this.run(line, branch)).split('\0');
+    const told = new Map<string, string>();
+    for (let i = 0; i + 1 < words.length; i += 2) told.set(words[i]!, words[i + 1]!);
+    return told;
+  }
+
+  async checkpoint(): Promise<string> {
+    return (await this.connection.request('checkpoint/create', { sandbox: this.sandbox })).checkpoint.id;
+  }
+
+  /** Until it was restored once and stands by. @throws where that failed, with the reason */
+  async verified(checkpoint: string): Promise<void> {
+    for (const end = Date.now() + 30_000; Date.now() < end; await sleep(25)) {
+      const { checkpoints } = await this.connection.request('checkpoint/list', { sandbox: this.sandbox });
+      const { state } = checkpoints.find((c) => c.id === checkpoint)!;
+      if (state.broken) throw new Error(`${checkpoint} cannot be restored: ${state.broken}`);
+      if (state.verified && state.durable) return;
+    }
+    throw new Error(`${checkpoint} was not verified within 30 s\n${this.helper.logText()}`);
+  }
+
+  async rollback(checkpoint: string, path?: 'warm' | 'cold'): Promise<void> {
+    const { sandbox } = this;
+    const moved = await this.connection.request('checkpoint/rollback', { sandbox, checkpoint, discard: true });
+    if (path) assert.equal(moved.path, path, 'way of the rollback');
+  }
+
+  async fork(checkpoint: string): Promise<string> {
+    return (await this.connection.request('branch/fork', { sandbox: this.sandbox, checkpoint })).branch;
+  }
+
+  /**
+   * A checkpoint of as many programs as can be: those that stand in the way are ended one after the other, each with the reason
+   * that it gave.
+   */
+  async checkpointOfMost(): Promise<{ id: string; culprits: Map<string, string> }> {
+    const culprits = new Map<string, string>();
+    for (;;) {
+      try {
+        return { id: await this.checkpoint(), culprits };
+      } catch (error) {
+        const { process: culprit, message } = error as TeleportError;
+        if (!culprit || culprits.has(culprit.command)) throw error;
+        culprits.set(culprit.command, message);
+        endSession(culprit.pid);
+      }
+    }
+  }
+}
+
+/** Ends the processes of a program: its session. */
+function endSession(pid: number): void {
+  const session = fields(pid)[3];
+  for (const line of execFileSync('ps', ['-eo', 'pid=,sid=']).toString().split('\n')) {
+    const [one, its] = line.trim().split(/\s+/);
+    if (its === session) process.kill(Number(one), 'SIGKILL');
+  }
+}
+
+/** Of /proc/PID/stat, those after the name. */
+function fields(pid: number): string[] {
+  const path = `/proc/${pid}/stat`;
+  return existsSync(path) ? readFileSync(path, 'utf8').split(') ').at(-1)!.split(' ') : [];
+}
