@@ -2,13 +2,15 @@ import { realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Connection } from '../../client/connection.ts';
+import type { Params } from '../../protocol/methods.ts';
 import type { Sandbox } from '../../protocol/model.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { insideEnv, parsePairs } from '../environment.ts';
-import { collect, oneOf } from '../options.ts';
+import { collect, oneOf, positive, size } from '../options.ts';
 import { only } from '../target.ts';
 import { count, duration, printable, table } from '../text.ts';
+import { runSetUp, setUpLine } from './set-up.ts';
 
 interface UpOptions {
   workspace?: string;
@@ -18,13 +20,17 @@ interface UpOptions {
   exclude?: string[];
   env?: string[];
   new?: boolean;
+  onCreate?: string | true;
+  processes?: number;
+  memory?: number;
+  disk?: number;
 }
 
 export function registerSandbox(program: Command, ctx: Context): void {
   define<UpOptions>(program, ctx, {
     usage: 'up',
     summary: 'make a sandbox of a folder, or find and start the one that it has',
-    examples: ['up', 'up --workspace ~/api --name api --network nat'],
+    examples: ['up', 'up --workspace ~/api --name api --network nat', "up --on-create 'npm ci' --memory 4G"],
     options: (command) =>
       command
         .option('--workspace <dir>', 'the folder (default: the current one)')
@@ -33,6 +39,13 @@ export function registerSandbox(program: Command, ctx: Context): void {
         .option('--network <kind>', 'none or nat', oneOf('none', 'nat'))
         .option('--exclude <name>', "leave out of the copy; a name in the workspace's top level (repeatable)", collect)
         .option('--env <NAME[=VALUE]>', 'a variable for inside (repeatable)', collect)
+        .option(
+          '--on-create [line]',
+          "run this in a new sandbox (without a line: devcontainer.json's postCreateCommand)",
+        )
+        .option('--processes <number>', 'how many it may have', positive)
+        .option('--memory <size>', 'how much it may take, such as 4G', size)
+        .option('--disk <size>', 'how much its checkpoints may take', size)
         .option('--new', 'make one even where the folder has one already'),
     action: up,
   });
@@ -89,13 +102,24 @@ async function up(ctx: Context, words: string[], options: UpOptions): Promise<vo
   const asked = resolve(ctx.io.cwd, only(words, options.workspace) ?? '.');
   // What is wrong with it is for the helper to say.
   const workspace = await realpath(asked).catch(() => asked);
+  const line = await setUpLine(options.onCreate, workspace);
   const found = options.new ? undefined : await findExisting(helper, workspace, options);
   const made = found ?? (await create(ctx, helper, workspace, options));
   const { sandbox, head, checkpoint } = made;
   const took = duration(performance.now() - started);
   const what = found ? 'runs' : `made of ${printable(workspace)}`;
+  const ran = line !== undefined && !found ? await runSetUp(ctx, helper, sandbox.id, line) : undefined;
+  const setUp = ran ? { setUp: { exitCode: ran.exitCode, checkpoint: ran.checkpoint?.id ?? null } } : {};
   await ctx.answer(
-    { sandbox: sandbox.id, name: sandbox.name, workspace: sandbox.workspace, head, checkpoint, created: !found },
+    {
+      sandbox: sandbox.id,
+      name: sandbox.name,
+      workspace: sandbox.workspace,
+      head,
+      checkpoint,
+      created: !found,
+      ...setUp,
+    },
     `${ctx.style.good('✓')} ${ctx.style.bold(printable(sandbox.name))} (${sandbox.id}) ${what} · ${took}\n`,
   );
 }
@@ -129,6 +153,7 @@ async function create(ctx: Context, helper: Connection, workspace: string, optio
       name: options.name,
       base: options.base === undefined ? undefined : resolve(ctx.io.cwd, options.base),
       network: options.network ?? 'none',
+      ...limitsOf(options),
       exclude: options.exclude ?? [],
       env: { ...insideEnv(ctx.io.env), ...parsePairs(options.env ?? [], ctx.io.env) },
     },
@@ -142,6 +167,12 @@ async function create(ctx: Context, helper: Connection, workspace: string, optio
   );
   if (shown) stderr.write('\r\x1b[K');
   return answer;
+}
+
+/** Only what was asked for: the rest is for the helper to choose. */
+function limitsOf({ processes, memory, disk }: UpOptions): Pick<Params<'sandbox/create'>, 'limits'> {
+  const limits = { processes, memory, disk };
+  return Object.values(limits).some((limit) => limit !== undefined) ? { limits } : {};
 }
 
 function listText(ctx: Context, sandboxes: Sandbox[]): string {
