@@ -1,0 +1,117 @@
+/** Stepping by the debug toolbar's own buttons, in a real VS Code with the real helper. Needs root. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { SETTINGS } from '../../src/ids.ts';
+import { HelperProcess, needsMachine } from '../daemon/helper-process.ts';
+import { stageExtension } from '../extension/stage.ts';
+import { type Editor, startEditor } from '../vscode/harness.ts';
+import { isSetUp } from '../vscode/paths.ts';
+
+const RUN = `# teleport-env run 1
+
+# %%
+# The version is wrong everywhere.
+sed -i s/v1/v2/g *.json
+
+# %%
+rm -rf *
+
+# %%
+ls
+`;
+
+describe('the debug toolbar', function () {
+  this.timeout(180_000);
+  let place: string;
+  let folder: string;
+  let helper: HelperProcess;
+  let editor: Editor;
+  let sandbox: string;
+
+  before(async function () {
+    needsMachine(this);
+    if (!isSetUp()) this.skip();
+    place = mkdtempSync(join(tmpdir(), 'te-toolbar-'));
+    folder = join(place, 'shop');
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'config.json'), '{ "api": "v1" }\n');
+    writeFileSync(join(folder, 'fix.teleport-env.sh'), RUN);
+    helper = await HelperProcess.start();
+    const connection = await helper.connect();
+    sandbox = (await connection.request('sandbox/create', { workspace: folder })).sandbox.id;
+    editor = await startEditor({
+      workspaceFolder: folder,
+      developmentPath: stageExtension(place),
+      env: { TELEPORT_ENV_SOCKET: helper.socket, XDG_STATE_HOME: join(place, 'state') },
+      settings: { [SETTINGS.helperStart]: false, 'debug.toolBarLocation': 'docked', 'editor.codeLens': true },
+      size: { width: 1500, height: 900 },
+    });
+  });
+  after(async () => {
+    await editor?.close();
+    await helper?.stop();
+    if (place) rmSync(place, { recursive: true, force: true });
+  });
+
+  afterEach(async function () {
+    if (this.currentTest?.state === 'failed') await editor.screenshot(`failed-${this.currentTest.title.slice(0, 20)}`);
+  });
+
+  const press = (title: RegExp) => editor.page.getByRole('button', { name: title }).first().click({ timeout: 20_000 });
+  const frame = (text: RegExp) =>
+    editor.page
+      .locator('.debug-call-stack .stack-frame')
+      .filter({ hasText: text })
+      .first()
+      .waitFor({ timeout: 20_000 });
+  const inside = async (line: string) => {
+    const connection = await helper.connect();
+    const { output } = await connection.request('run', { sandbox, line, checkpoint: false });
+    return Buffer.from(output, 'base64').toString();
+  };
+
+  it('shows lenses and hints of danger in a run document', async () => {
+    const { page } = editor;
+    await page
+      .locator('.explorer-viewlet .monaco-list-row')
+      .filter({ hasText: 'fix.teleport-env.sh' })
+      .first()
+      .dblclick();
+    await page.locator('.monaco-editor .view-line').filter({ hasText: 'sed' }).first().waitFor();
+    await page.locator('.codelens-decoration').filter({ hasText: 'Run to here' }).first().waitFor({ timeout: 60_000 });
+    assert.match(
+      (await page.locator('.editor-instance').first().getAttribute('data-mode-id')) ?? '',
+      /teleport-env-run|^$/,
+    );
+    await editor.screenshot('stepping-lenses');
+  });
+
+  it('steps over, back, continues, reverses and restarts', async () => {
+    await editor.command('teleportEnv.stepThrough');
+    await editor.openContainer('Run and Debug');
+    await frame(/sed -i/);
+    await press(/^Step Over/);
+    await frame(/rm -rf/);
+    assert.equal(await inside('cat config.json'), '{ "api": "v2" }\n');
+    await press(/^Step Over/);
+    await frame(/^ls/);
+    assert.equal(await inside('ls'), '');
+    await editor.screenshot('stepping-toolbar');
+    await press(/^Step Back/);
+    await frame(/rm -rf/);
+    assert.equal(await inside('cat config.json'), '{ "api": "v2" }\n');
+    await press(/^Continue/);
+    await frame(/end of the run/);
+    await press(/^Reverse/);
+    await frame(/sed -i/);
+    assert.equal(await inside('cat config.json'), '{ "api": "v1" }\n');
+    await press(/^Step Over/);
+    await frame(/rm -rf/);
+    await press(/^Restart/);
+    await frame(/sed -i/);
+    assert.equal(await inside('cat config.json'), '{ "api": "v1" }\n');
+    await press(/^(Stop|Disconnect)/);
+  });
+});
