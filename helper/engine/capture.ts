@@ -3,7 +3,7 @@
  * goes on afterwards, undisturbed. Where the upperdir is large, copying it would stop the payload too long: then its
  * contents become the layer as they are (`rotate`), and the branch is left frozen for a successor to replace it.
  */
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { TeleportError } from '../protocol/errors.ts';
 import { freezeAround, type Live } from './branch.ts';
@@ -69,8 +69,8 @@ export async function capture(
           pid: live.pid,
           leaveRunning: true,
           tcpEstablished: true,
-        // A connection that nobody has accepted yet: the branch keeps it, and where it is gone back to, the client finds it reset.
-        tcpSkipInFlight: true,
+          // A connection that nobody has accepted yet: the branch keeps it, and where it is gone back to, the client finds it reset.
+          tcpSkipInFlight: true,
           fileLocks: true,
           linkRemap: true,
           ghostLimit: GHOST_LIMIT,
@@ -200,10 +200,24 @@ function explain(cause: unknown): TeleportError {
     );
   if (!(error instanceof CriuError))
     return new TeleportError('internal', `the checkpoint could not be made: ${(error as Error).message}`, { cause });
-  return new TeleportError('cannotCapture', error.message, {
+  const culprit = error.process && { pid: insidePid(error.process.pid), command: error.process.command ?? '' };
+  const message = culprit
+    ? error.message.replace(new RegExp(`\\b${error.process!.pid}\\b`, 'g'), `${culprit.pid}`)
+    : error.message;
+  return new TeleportError('cannotCapture', message, {
     hint: 'end that process, or make a checkpoint of files only',
-    process: error.process && { pid: error.process.pid, command: error.process.command ?? '' },
+    process: culprit,
     resource: error.resource,
     cause,
   });
+}
+
+/** The number that a process of a branch has in there: the one that whoever is told can use. */
+function insidePid(pid: number): number {
+  try {
+    const line = /^NSpid:[ \t]*(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    return Number(line?.[1]?.split('\t').at(-1) ?? pid);
+  } catch {
+    return pid; // it ended meanwhile
+  }
 }

@@ -84,6 +84,19 @@ const RULES: Rule[] = [
     say: (m) => `Descriptor ${m[1]} is of a kind that cannot be saved: ${m[2]}.`,
   },
   {
+    when: /packetized mode for pipes/,
+    reason: 'descriptor',
+    resource: () => 'a pipe in packet mode (O_DIRECT)',
+    say: () => 'A process has a pipe in packet mode (made with O_DIRECT), which cannot be saved.',
+  },
+  {
+    when: /Non-empty write queue on an in-flight socket/,
+    reason: 'pendingConnection',
+    resource: () => 'a message to a unix socket that has not accepted the connection yet',
+    say: () =>
+      'A program has sent something over a unix socket whose other end has not accepted the connection yet. Usually trying again a moment later is enough.',
+  },
+  {
     when: /send_fds failed \(-22\)/,
     reason: 'descriptor',
     resource: () => 'a descriptor that no other process may be given, such as an io_uring ring',

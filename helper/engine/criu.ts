@@ -2,7 +2,7 @@
  * CRIU: dump a process tree into a folder of images, restore one from it.
  * How the processes, namespaces and mounts come to be is the caller's business; see `CriuLaunch.prefix`.
  */
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CriuError } from './criu-error.ts';
 import { explain } from './criu-log.ts';
@@ -183,6 +183,10 @@ function refusal(operation: CriuError['operation'], at: Circumstances): CriuErro
     return new CriuError(at.given, operation, text, more);
   }
   const explanation = explain(`${readText(at.logPath)}\n${at.stderr ?? ''}`);
+  if (explanation.reason === 'outsideFile' && explanation.pid !== undefined && holdsQueue(explanation.pid)) {
+    explanation.resource = 'a POSIX message queue';
+    explanation.summary = `Process ${explanation.pid} has a POSIX message queue open, which cannot be saved.`;
+  }
   if (explanation.reason === 'descriptor' && explanation.pid !== undefined) {
     const held = undumpable(explanation.pid);
     if (held) {
@@ -246,6 +250,17 @@ function undumpable(pid: number): string | undefined {
     }
   } catch {} // gone, or in another PID namespace than ours
   return undefined;
+}
+
+/** MQUEUE_MAGIC of the kernel's ipc/mqueue.c: to CRIU such a descriptor is a file of a mount that it does not know. */
+const MESSAGE_QUEUES = 0x19800202;
+
+function holdsQueue(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => statfsSync(`/proc/${pid}/fd/${fd}`).type === MESSAGE_QUEUES);
+  } catch {
+    return false; // it ended meanwhile
+  }
 }
 
 /** Name of a process that still runs. */

@@ -203,7 +203,7 @@ describe('the real CRIU', function () {
     const can = await check({ binary });
     assert.ok(can.ok, JSON.stringify(can));
     assert.ok(can.version[0] >= 4);
-    if (!process.env.TELEPORT_CRIU) assert.deepEqual(can.patches, ['static', 'tcp-repair']);
+    if (!process.env.TELEPORT_CRIU) assert.deepEqual(can.patches, ['static', 'tcp-repair', 'locks-timers']);
   });
 
   it('is missed with a reason', async () => {

@@ -36,7 +36,11 @@ export const ALL: Selection = { modules: [...MODULES, PRIVILEGED], node: NODE, c
 export const UNPRIVILEGED: Selection = { modules: MODULES, node: NODE, c: C };
 
 export function namesIn(selection: Selection): string[] {
-  return [...selection.modules.flatMap(statesOf), ...selection.node, ...selection.c];
+  return [
+    ...selection.modules.flatMap((module) => module.split(':')[1] ?? statesOf(module)),
+    ...selection.node,
+    ...selection.c,
+  ];
 }
 
 /** Lines for the sandbox's shell that start the programs, each a process of its own. */

@@ -1,7 +1,7 @@
 /** A sandbox full of programs in every kind of state, and what is done with it. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -149,23 +149,8 @@ export class Rig {
         const { process: culprit, message } = error as TeleportError;
         if (!culprit || culprits.has(culprit.command)) throw error;
         culprits.set(culprit.command, message);
-        endSession(culprit.pid);
+        await this.run(`pkill -9 -s $(ps -o sid= -p ${culprit.pid})`); // each program is a session
       }
     }
   }
-}
-
-/** Ends the processes of a program: its session. */
-function endSession(pid: number): void {
-  const session = fields(pid)[3];
-  for (const line of execFileSync('ps', ['-eo', 'pid=,sid=']).toString().split('\n')) {
-    const [one, its] = line.trim().split(/\s+/);
-    if (its === session) process.kill(Number(one), 'SIGKILL');
-  }
-}
-
-/** Of /proc/PID/stat, those after the name. */
-function fields(pid: number): string[] {
-  const path = `/proc/${pid}/stat`;
-  return existsSync(path) ? readFileSync(path, 'utf8').split(') ').at(-1)!.split(' ') : [];
 }

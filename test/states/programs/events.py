@@ -129,3 +129,24 @@ def inotify_of_deleted():
     yield
     os.mkdir("folder")
     same(watch(fd, "folder") > 0, True, "it can watch again")
+
+
+@state
+def aio_context():
+    """Linux's older asynchronous input and output, as databases use it."""
+    machine = os.uname().machine
+    setup, submit, getevents = (206, 209, 208) if machine == "x86_64" else (0, 2, 4)
+    context = ctypes.c_ulong()
+    call(libc.syscall(setup, 8, ctypes.byref(context)))
+    with open("file", "w") as f:
+        f.write("asynchronous")
+    fd = os.open("file", os.O_RDONLY)
+    yield
+    space = ctypes.create_string_buffer(64)
+    request = struct.pack("QIiHhIQQqQII", 77, 0, 0, 0, 0, fd, ctypes.addressof(space), 64, 0, 0, 0, 0)
+    buffer = ctypes.create_string_buffer(request)
+    pointers = struct.pack("Q", ctypes.addressof(buffer))
+    same(call(libc.syscall(submit, context, 1, pointers)), 1, "submitted")
+    events = ctypes.create_string_buffer(32)
+    same(call(libc.syscall(getevents, context, 1, 1, events, struct.pack("qq", 5, 0))), 1, "completed")
+    same(space.value, b"asynchronous", "what it read")

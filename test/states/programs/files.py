@@ -266,6 +266,28 @@ def ofd_locks():
 
 
 @state
+def mapped_file_locks():
+    """A process that gives up a descriptor of a mapped file keeps the locks that it has on it: see sqlite_wal_transaction."""
+    import mmap
+
+    fd = os.open("file", os.O_RDWR | os.O_CREAT, 0o600)
+    os.ftruncate(fd, 8192)
+    view = mmap.mmap(fd, 8192)
+    # mmap() of Python keeps a duplicate of the descriptor, whose end would end the lock.
+    fcntl.lockf(fd, fcntl.LOCK_EX, 4, 100)
+    yield
+
+    def takes():
+        try:
+            fcntl.lockf(os.open("file", os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB, 4, 100)
+        except OSError:
+            return 3
+
+    same(ended(forked(takes)), 3, "the lock keeps others out")
+    view[:1] = b"x"
+
+
+@state
 def waits_for_lock():
     """A process blocked in flock() gets the lock when it is given back."""
     fd = os.open("lock", os.O_RDWR | os.O_CREAT, 0o644)

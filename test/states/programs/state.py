@@ -2,7 +2,7 @@
 
 A state is a generator with one bare `yield`: before it the state is set up, after it the state is checked. Whatever happens
 to the process in between (a checkpoint, a restore) happens at the yield. `python3 state.py MODULE...` runs every state of
-these modules, each in a process of its own named after it, in a folder of its own:
+these modules, or that of MODULE:NAME, each in a process of its own named after it, in a folder of its own:
 
     ready/NAME     it is set up (or, beginning with "fail", why not)
     go             the word to check, polled for
@@ -118,10 +118,10 @@ def in_child(work, *words):
             os._exit(0)
 
 
-def start(module):
+def start(module, only=None):
     """Starts a module's states, and stays their parent."""
     importlib.import_module(module)
-    for name in STATES:
+    for name in [only] if only else STATES:
         in_child(live, name)
     wait_for_all()
 
@@ -136,7 +136,7 @@ def wait_for_all():
 
 def main():
     for module in sys.argv[1:]:
-        in_child(start, module)
+        in_child(start, *module.split(":"))
     wait_for_all()
 
 
