@@ -5,6 +5,7 @@ import { DebugSession, InitializedEvent, OutputEvent, StoppedEvent, TerminatedEv
 import type { DebugProtocol } from '@vscode/debugprotocol';
 import type { BridgeResult } from '../../helper/protocol/bridge.ts';
 import { t } from '../l10n.ts';
+import { duration, files } from '../views/words.ts';
 import { Breakpoints, stepAt } from './breakpoints.ts';
 import { Scopes } from './scopes.ts';
 import { type Ran, Walk } from './walk.ts';
@@ -199,7 +200,7 @@ export class StepSession extends DebugSession {
         (data) => this.output(decoder.write(data), 'stdout', place),
         this.breakpoints.askChanges,
       );
-      const parts = [`exit ${ran.exitCode}`, `${ran.durationMs} ms`, t('{0} files', ran.filesChanged), ran.checkpoint];
+      const parts = [`exit ${ran.exitCode}`, duration(ran.durationMs), files(ran.filesChanged), ran.checkpoint];
       this.output(
         `${oneLine(step.command)} · ${parts.join(' · ')}\n`,
         ran.exitCode === 0 ? 'console' : 'important',
@@ -252,7 +253,7 @@ export class StepSession extends DebugSession {
     const { walk } = this.live();
     if (to < 0) return this.halt('entry', t('the beginning of the run'));
     const ms = await walk.goTo(to);
-    this.say(t('Back at {0} in {1} ms.', walk.mark(to)!, ms.toFixed(1)));
+    this.say(t('Back at {0} in {1}.', walk.mark(to)!, duration(ms)));
     this.report();
     this.halt(reason);
   }
