@@ -40,6 +40,7 @@ export class Helper implements Disposable {
   private wire: Wire | undefined;
   private timer: NodeJS.Timeout | undefined;
   private tokens = 0;
+  private attempts = 0;
   private disposed = false;
   private readonly stateEmitter = new EventEmitter<ConnectionState>();
   private readonly notificationEmitter = new EventEmitter<Notified>();
@@ -64,14 +65,16 @@ export class Helper implements Disposable {
     if (this.current.kind !== 'connecting') {
       clearTimeout(this.timer);
       this.move({ type: 'connect' });
-      void this.attempt();
+      void this.attempt(++this.attempts);
     }
     return this.settled();
   }
 
   /** Anew, whatever the state. */
   async reconnect(): Promise<ConnectionState> {
-    if (this.current.kind === 'connecting') return this.settled();
+    // What is under way may be on its way to another place.
+    if (this.current.kind === 'connecting') await this.settled();
+    clearTimeout(this.timer);
     this.drop();
     this.current = { kind: 'idle' };
     return this.connect();
@@ -122,7 +125,8 @@ export class Helper implements Disposable {
     }
   }
 
-  private async attempt(): Promise<void> {
+  /** One that was overtaken by another changes nothing any more. */
+  private async attempt(number: number): Promise<void> {
     const unsupported = this.place.unsupported();
     if (unsupported) return this.move({ type: 'failed', problem: { reason: 'unsupported', message: unsupported } });
     // The client library and the schemas are loaded when they are needed, not when the window opens.
@@ -139,8 +143,10 @@ export class Helper implements Disposable {
       }
       const params = { client: this.client, start: this.mayStart() };
       const handshake = await this.wire.request('teleport/handshake', params, undefined, HANDSHAKE_MS);
-      this.move({ type: 'ready', handshake: handshake as AskResult<'teleport/handshake'> });
+      if (number === this.attempts)
+        this.move({ type: 'ready', handshake: handshake as AskResult<'teleport/handshake'> });
     } catch (error) {
+      if (number !== this.attempts) return;
       const problem = problemOfHandshake(error);
       this.log.warn(`no connection: ${problem.message}`);
       if (problem.reason === 'hanging') this.drop();

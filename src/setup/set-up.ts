@@ -1,6 +1,6 @@
-import { commands, Disposable, type Terminal, ThemeIcon, window } from 'vscode';
+import { commands, Disposable, type Terminal, ThemeIcon, window, workspace } from 'vscode';
 import type { App, Feature } from '../app.ts';
-import { COMMANDS, WALKTHROUGH } from '../ids.ts';
+import { COMMANDS, SETTINGS, WALKTHROUGH } from '../ids.ts';
 import { t } from '../l10n.ts';
 import { register } from '../register.ts';
 
@@ -26,6 +26,10 @@ export const setUp: Feature = (app) => {
           `${app.context.extension.id}#${WALKTHROUGH}`,
           false,
         ),
+    }),
+    workspace.onDidChangeConfiguration((event) => {
+      if (event.affectsConfiguration(SETTINGS.helperPath) && app.helper.state.kind !== 'idle')
+        void app.helper.reconnect();
     }),
     window.onDidCloseTerminal((terminal) => {
       if (terminal !== running) return;

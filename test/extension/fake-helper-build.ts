@@ -1,4 +1,4 @@
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildSync } from 'esbuild';
 import type { ScenarioName } from './scenarios.ts';
@@ -23,6 +23,8 @@ export function makeFakeHelper(folder: string, scenario: ScenarioName, workspace
   writeFileSync(path, `Object.assign(process.env, ${JSON.stringify(env)});\nrequire('./fake-helper.cjs');\n`);
   return {
     path,
+    /** Whether the extension has come to it. */
+    asked: () => existsSync(join(ordersFolder, 'asked')),
     order: (order: { do: string } & Record<string, unknown>) => {
       const name = join(ordersFolder, `${String(++orders).padStart(6, '0')}.json`);
       writeFileSync(`${name}.part`, JSON.stringify(order));

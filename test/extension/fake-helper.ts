@@ -3,7 +3,7 @@
  * is asked is validated by the protocol's schemas, and what it has no answer for is an error that names the question.
  * `fake-helper-build.ts` makes a script of it that the extension can run; it takes orders through a folder (see `orders`).
  */
-import { readdirSync, readFileSync, rmSync, watch } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createMessageConnection, ResponseError, StreamMessageReader, StreamMessageWriter } from 'vscode-jsonrpc/node';
 import type { ZodType } from 'zod';
@@ -114,6 +114,10 @@ function output(p: P, text: string): void {
     data: bytes(text),
   });
 }
+/** Somebody asked for this very helper. */
+function told(): void {
+  if (ordersFolder) writeFileSync(join(ordersFolder, 'asked'), '');
+}
 const PROMPT = '\x1b]633;A\x07\x1b[1;32mme@box\x1b[0m:\x1b[1;34m~/api-server\x1b[0m$ \x1b]633;B\x07';
 
 function change(kind: Change['kind'], path: string, type: Change['type'] = 'file'): Change {
@@ -122,6 +126,7 @@ function change(kind: Change['kind'], path: string, type: Change['type'] = 'file
 
 const ANSWERS: Record<string, (p: P) => unknown> = {
   'teleport/handshake': () => {
+    told();
     if (scenarioName === 'noHelper') throw new Refusal('noHelper', 'No helper is installed on this machine.');
     if (scenarioName === 'old' || scenarioName === 'new') {
       const theirs = scenarioName === 'old' ? 0 : PROTOCOL_VERSION + 2;

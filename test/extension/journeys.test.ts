@@ -33,9 +33,7 @@ describe('the extension in a real VS Code, with a scripted helper', function () 
   const play = async (scenario: ScenarioName) => {
     helper = makeFakeHelper(place, scenario, folder);
     await editor.changeSettings({ [SETTINGS.helperPath]: helper.path, [SETTINGS.survivesReload]: false });
-    // The setting is watched; reconnecting before it arrived would meet the one before.
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
-    await editor.command('teleportEnv.reconnect');
+    await waitFor(async () => helper.asked());
   };
   const welcome = (text: RegExp) =>
     editor.page.locator('.part.sidebar .welcome-view-content').filter({ hasText: text, visible: true }).first();
@@ -54,8 +52,8 @@ describe('the extension in a real VS Code, with a scripted helper', function () 
       developmentPath: stageExtension(place),
       size: { width: 1360, height: 860 },
     });
-    await play('sample');
     await editor.openContainer('Teleport Env');
+    await play('sample');
   });
 
   after(async () => {

@@ -107,6 +107,8 @@ describe('the extension with the real helper', function () {
       `a=$(cat /tmp/n); sleep 1; echo "$PWD $WHERE" $(ls ${folder} | wc -l) $(( $(cat /tmp/n) > a ))\n`,
     );
     await editor.terminalText(/^\/usr here 3 1$/m);
+    // Its own entry moves the rows: wait for it before one reaches for them.
+    await timeline((rows) => rows.some((one) => one.label.startsWith('a=$(cat') && /current/.test(one.description)));
   });
 
   it('undoes the rollback', async () => {
@@ -143,6 +145,8 @@ describe('the extension with the real helper', function () {
     const [, local] = /localhost:(\d+)/.exec(rows.map((one) => one.description).join())!;
     const answer = await fetch(`http://127.0.0.1:${local}/config1.json`);
     assert.match(await answer.text(), /v2/);
+    // It takes the focus once it is there.
+    await editor.page.locator('iframe.webview.ready').first().waitFor();
     await editor.screenshot('real-ports');
   });
 
@@ -160,7 +164,8 @@ describe('the extension with the real helper', function () {
   it('keeps its terminals when the window is reloaded', async () => {
     await editor.typeInTerminal('KEPT=yes\n');
     await timeline((rows) => rows.some((one) => one.label === 'KEPT=yes'));
-    await editor.page.reload();
+    // The same window anew: what runs in it starts again.
+    await editor.openFolder(folder);
     await editor.openContainer('Teleport Env');
     await sandboxes((rows) => /^running/.test(rows[0]?.description ?? ''));
     await editor.terminalText(/KEPT=yes/, 40_000);

@@ -11,8 +11,9 @@ export function sideBar(editor: () => Editor) {
       .first();
   /** A hover would lie over the rows below. */
   const away = async () => {
-    await page().mouse.move(700, 5);
-    await waitFor(async () => (await page().locator('.monaco-hover:visible').count()) === 0);
+    await page().mouse.move(0, 0);
+    const none = async () => (await page().locator('.monaco-hover:visible').count()) === 0;
+    await waitFor(none, 2_000).catch(() => page().keyboard.press('Escape'));
   };
   return {
     row,
