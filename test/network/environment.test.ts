@@ -59,7 +59,8 @@ describe('environment', () => {
       assert.equal(await run('echo $MINE'), 'yes\n');
     });
 
-    it('masks homes', async () => {
+    it('masks homes', async function () {
+      if (home === '/') return this.skip(); // a user that /etc/passwd does not know
       const run = await made({});
       assert.equal(await run('ls -A /home /root ~ 2>/dev/null | grep -E "^\\.(ssh|aws|bash_history|gnupg)"'), '');
       assert.equal(await run('cat /etc/shadow 2>/dev/null'), '');

@@ -7,6 +7,7 @@ import { PortForward, PortForwards } from '../../helper/client/forward.ts';
 import { countInUse } from '../../helper/engine/sockets.ts';
 import { TeleportError } from '../../helper/protocol/errors.ts';
 import type { NotificationParams, Params, Result } from '../../helper/protocol/methods.ts';
+import { cli, json } from '../cli/run-cli.ts';
 import { HelperProcess, needsMachine, workspace } from '../daemon/helper-process.ts';
 import { httpGet } from './http-get.ts';
 
@@ -200,6 +201,39 @@ time.sleep(2); c = s.accept()[0]; c.sendall(b'late'); c.close(); time.sleep(1000
       // Without asking for that one, another is taken.
       assert.notEqual((await forward(port)).localPort, port);
       other.close();
+    });
+
+    it('are listed and forwarded by the command line, until a signal', async () => {
+      await serve(8123);
+      await listening(8123);
+      const env = { TELEPORT_ENV_SOCKET: helper.socket };
+      const listed = json(await cli(null, ['ports', sandbox, '--json'], { env }));
+      assert.deepEqual(
+        listed.ports.map((p: { port: number }) => p.port),
+        [8123],
+      );
+      const taken = await forward(8123, undefined, 0);
+      const local = taken.localPort;
+      taken.close();
+      let page = '';
+      const ran = await cli(null, ['forward', sandbox, '8123', '--local', String(local), '--json'], {
+        env,
+        signals: (send) =>
+          void (async () => {
+            for (let i = 0; i < 100 && !page; i++, await sleep(30)) page = await httpGet(local, '/').catch(() => '');
+            send('SIGINT');
+          })(),
+      });
+      assert.equal(ran.code, 0);
+      assert.equal(json(ran).local, local);
+      assert.equal(page, 'first');
+      await assert.rejects(httpGet(local, '/'), /ECONNREFUSED/);
+      assert.equal((await cli(null, ['forward', sandbox, '99999'], { env })).code, 1);
+      assert.equal((await cli(null, ['forward', sandbox, '80', '--branch', 'b99'], { env })).code, 1);
+      const shown = await cli(null, ['network', sandbox], { env });
+      assert.match(shown.stdout, /has no network/);
+      assert.equal((await cli(null, ['network', sandbox, 'wifi'], { env })).code, 1);
+      assert.equal((await cli(null, ['network', sandbox, 'none', '--lan'], { env })).code, 1);
     });
 
     it('asked for twice are the same, until closed', async () => {
