@@ -17,6 +17,10 @@ export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" DEBIAN_FRONTEND=noninteracti
 step() { printf '@@ %s 4 %s\n' "$1" "$2"; }
 die() { printf 'provision: %s\n' "$*" >&2; exit 2; }
 at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+# What an image knows of packages may be nothing, or old.
+apt_install() {
+  apt install -y --no-install-recommends "$@" 2>/dev/null || { apt update || true; apt install -y --no-install-recommends "$@"; }
+}
 # A machine that has just booted may be installing its updates.
 apt() { apt-get -qq -o DPkg::Lock::Timeout=900 -o Acquire::Retries=3 "$@" >/dev/null; }
 
@@ -25,14 +29,13 @@ wanted='git:git make:build-essential g++:build-essential python3:python3 mkfs.xf
 
 install_packages() {
   missing=
-  for pair in $wanted ${TELEPORT_ENV_PACKAGES:-}; do
+  for pair in $wanted; do
     command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
   done
   [ -n "$missing" ] || return 0
   step 1 "Installing$missing"
-  apt update || true
   # shellcheck disable=SC2086
-  apt install -y --no-install-recommends $missing || die "apt could not install$missing; its own words stand above."
+  apt_install $missing || die "apt could not install$missing; its own words stand above."
 }
 
 has_node() { command -v node >/dev/null && at_least "$(node -p process.versions.node)" $NODE_MINIMUM; }
@@ -41,9 +44,11 @@ has_node() { command -v node >/dev/null && at_least "$(node -p process.versions.
 provide_node() {
   has_node && return
   step 2 'Installing Node'
+  # Without lists there is no candidate.
+  [ -n "$(apt-cache policy nodejs)" ] || apt update
   candidate=$(apt-cache policy nodejs | sed -n 's/^ *Candidate: \([0-9.]*\).*/\1/p')
   if [ -n "$candidate" ] && at_least "$candidate" $NODE_MINIMUM; then
-    apt install -y --no-install-recommends nodejs && has_node && return
+    apt_install nodejs && has_node && return
   fi
   case $(uname -m) in
     x86_64) arch=x64 ;;

@@ -11,7 +11,8 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 link=$root/build/vm
 SUITE=bookworm
-# What an Ubuntu image has that Multipass would boot, and what provisioning would spend minutes of emulated CPU on.
+# What an Ubuntu image has that Multipass would boot, and what provisioning would spend minutes of emulated CPU on; curl is
+# not among it, so that it does install something. The lists of packages stay: reading new ones takes a minute there.
 PACKAGES=systemd,systemd-sysv,dbus,udev,kmod,iproute2,procps,openssh-server,sudo,ca-certificates,cloud-init,python3
 PACKAGES=$PACKAGES,linux-image-cloud-amd64,zstd,e2fsprogs,xfsprogs,git,build-essential,locales-all
 
@@ -54,7 +55,7 @@ install_programs() {
 # The mirrors that this machine's apt uses for the suite; elsewhere Debian's own.
 sources() {
   found=$(apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) main|$(ORIGIN)' 'Created-By: Packages' 2>/dev/null |
-    sed -n "s/^\(deb [^ ]* $SUITE[a-z-]* main\)|Debian\$/\1/p" | sort -u)
+    sed -n "s/^\(deb [^ ]* ${SUITE}[a-z-]* main\)|Debian\$/\1/p" | sort -u)
   if [ -n "$found" ]; then echo "$found"; else echo "deb http://deb.debian.org/debian $SUITE main"; fi
 }
 
@@ -79,7 +80,7 @@ CFG
   cp "$node" "$part/overlay/usr/bin/node"
   mkdir -p "$part/overlay/etc/systemd/network"
   printf '[Match]\nName=e*\n[Network]\nDHCP=yes\n' >"$part/overlay/etc/systemd/network/10-dhcp.network"
-  sources | nice mmdebstrap --variant=minbase --mode=root --include="$PACKAGES" \
+  sources | nice mmdebstrap --variant=minbase --mode=root --skip=cleanup/apt/lists --include="$PACKAGES" \
     --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --customize-hook="cp -r '$part/overlay/.' \"\$1/\"" \

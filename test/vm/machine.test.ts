@@ -1,7 +1,8 @@
 /**
  * A real virtual machine: its own kernel, systemd, cloud-init, ssh, our provisioning, the real helper and CRIU. Only the
  * `multipass` command is a stand-in over QEMU (see multipass.ts for what that doesn't prove). Without KVM a boot takes a
- * minute or two; the whole about ten.
+ * minute or two; the whole about ten. TELEPORT_ENV_VM_KEEP=DIR keeps the machine there for the next time, while one works on
+ * what comes after its launch.
  */
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -19,6 +20,8 @@ import { machineOf, stageExtension, worldOf } from './world.ts';
 
 const MINUTE = 60_000;
 const UPGRADED = '99.0.0';
+
+const kept = process.env.TELEPORT_ENV_VM_KEEP;
 
 describe('a real virtual machine', function () {
   this.timeout(10 * MINUTE);
@@ -58,9 +61,12 @@ describe('a real virtual machine', function () {
       console.log('      skipped: no guest is built (scripts/setup-vm.sh)');
       this.skip();
     }
-    home = mkdtempSync(join(tmpdir(), 'teleport-env-vm-'));
+    home = kept ?? mkdtempSync(join(tmpdir(), 'teleport-env-vm-'));
+    for (const name of ['extension', 'newer', 'projects']) rmSync(join(home, name), { recursive: true, force: true });
     process.env.TELEPORT_ENV_VM_HOME = join(home, 'vms');
-    machine = machineOf(worldOf(home, stageExtension(join(home, 'extension'))));
+    const world = worldOf(home, stageExtension(join(home, 'extension')));
+    world.storage.change((all) => ({ ...all, transports: {}, folders: {} }));
+    machine = machineOf(world);
     place = placeOf(machine);
     folder = join(home, 'projects', 'my app');
     mkdirSync(join(folder, 'src'), { recursive: true });
@@ -79,7 +85,7 @@ describe('a real virtual machine', function () {
 
   after(async () => {
     await client?.close().catch(() => {});
-    if (!home) return;
+    if (!home || kept) return;
     await machine.remove().catch((error) => console.error(`removing the machine: ${error}`));
     rmSync(home, { recursive: true, force: true });
   });
@@ -93,6 +99,7 @@ describe('a real virtual machine', function () {
       }),
     );
     assert.equal(ready.transport.kind, 'exec');
+    if (kept) return;
     assert.equal(ready.provisioned, true);
     const stages = new Set(lines.map((line) => line.split(':')[0]));
     for (const stage of ['find', 'boot', 'initialize', 'reach', 'provision']) assert.ok(stages.has(stage), stage);
@@ -169,13 +176,14 @@ describe('a real virtual machine', function () {
 
   it('is reached over ssh with our own key where exec would not do', async () => {
     const windows = worldOf(home, join(home, 'extension'));
+    windows.storage.change((all) => ({ ...all, transports: {} }));
     const ready = await timed('over ssh', () =>
       machineOf({ ...windows, runner: { ...windows.runner, platform: 'win32' } }).prepare(() => {}),
     );
     assert.equal(ready.transport.kind, 'ssh');
     const ended = await windows.run(ready.transport.program(['sh', '-c', 'id -un; exit 4']), { timeoutMs: MINUTE });
     assert.deepEqual([ended.stdout, ended.exitCode], ['ubuntu\n', 104]);
-    windows.storage.change((kept) => ({ ...kept, transports: {} }));
+    windows.storage.change((all) => ({ ...all, transports: {} }));
   });
 
   it('an extension that is newer updates the helper; what runs goes on', async () => {

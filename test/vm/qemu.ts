@@ -85,8 +85,8 @@ export class Guest {
 
   /** Powers off, in order where it listens. */
   async halt(): Promise<void> {
-    spawnSync('ssh', [...this.ssh(), 'sudo systemctl poweroff'], { timeout: 20_000, stdio: 'ignore' });
-    await this.#ended(60_000);
+    spawnSync('ssh', [...this.ssh(), 'sudo systemctl poweroff'], { timeout: 60_000, stdio: 'ignore' });
+    await this.#ended(180_000);
     this.#write({ ...this.record!, state: 'Stopped' });
   }
 

@@ -14,6 +14,9 @@ export const standIn = join(__dirname, 'multipass');
 
 export const settings: Settings = { name: 'teleport-env', image: '26.04', cpus: 2, memory: 2048, disk: 12 };
 
+/** Emulated at a tenth of the speed, beside other tests: everything is waited for so many times as long. */
+const SLOWNESS = 8;
+
 /** The extension as its package has it, built from the sources, with that version. */
 export function stageExtension(dir: string, version?: string): string {
   mkdirSync(dir, { recursive: true });
@@ -51,9 +54,13 @@ export function stageExtension(dir: string, version?: string): string {
 
 export function worldOf(home: string, extension: string, more: Partial<World> = {}): World {
   const payload = payloadOf(extension);
+  const runner = multipassRunner(standIn, 'linux');
   return {
-    runner: multipassRunner(standIn, 'linux'),
-    run: runProgram,
+    runner: {
+      ...runner,
+      run: (operation, options) => runner.run({ ...operation, timeoutMs: operation.timeoutMs * SLOWNESS }, options),
+    },
+    run: (program, options) => runProgram(program, { ...options, timeoutMs: options.timeoutMs * SLOWNESS }),
     storage: new Storage(join(home, 'storage')),
     host: { platform: 'linux', cpus: 2, memory: 16 * 2 ** 30 },
     settings,

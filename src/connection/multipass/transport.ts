@@ -35,7 +35,8 @@ export function sshTransport({ name, address, keyFile, knownHosts, ssh = 'ssh' }
     'StrictHostKeyChecking=accept-new',
     `UserKnownHostsFile=${inConfig(knownHosts)}`,
     'LogLevel=ERROR',
-    'ConnectTimeout=20',
+    // Until the keys are exchanged; how long one is waited for altogether is the caller's to say.
+    'ConnectTimeout=120',
     // A laptop that slept: notice that the other end is gone, within a minute.
     'ServerAliveInterval=15',
     'ServerAliveCountMax=3',
