@@ -8,9 +8,11 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,6 +24,9 @@
 #error "teleport-init knows x86-64 and arm64"
 #endif
 
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447
 #endif
@@ -54,6 +59,13 @@ static struct sock_filter filter[] = {
     REFUSE(SYS_keyctl, EPERM),
     REFUSE(SYS_add_key, EPERM),
     REFUSE(SYS_request_key, EPERM),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 9),
+    LOAD(args[2]),
+    REFUSE(IPPROTO_MPTCP, EPROTONOSUPPORT), /* Go listens with it wherever it can, and else with plain TCP */
+    LOAD(args[0]),
+    REFUSE(AF_ALG, EAFNOSUPPORT),
+    REFUSE(AF_VSOCK, EAFNOSUPPORT),
+    ALLOW,
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 1, 0),
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unshare, 0, 3),
     LOAD(args[0]),

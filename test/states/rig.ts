@@ -26,10 +26,14 @@ export class Rig {
     this.uid = uid;
   }
 
-  /** @param uid who has the sandbox; root by default */
-  static async make(uid = 0): Promise<Rig> {
+  /**
+   * @param uid who has the sandbox; root by default
+   * @param fill adds to the workspace
+   */
+  static async make(uid = 0, fill: (workspace: string) => void = () => {}): Promise<Rig> {
     const rig = new Rig(await HelperProcess.start(8 * 1024 ** 3), uid);
     try {
+      fill(rig.workspace);
       if (uid) rig.helper.admit(uid);
       if (uid) execFileSync('chown', ['-R', `${uid}:${uid}`, rig.workspace]);
       await rig.connect();
