@@ -180,7 +180,8 @@ exec 9>"$opt/.lock"
 flock 9
 stage=$(mktemp -d "$opt/.stage.XXXXXX")
 trap 'rm -rf "$stage"' EXIT
-cp "$bundled/teleport-env.js" "$bundled/package.json" "$here/LICENSE" "$stage"
+cp "$bundled/teleport-env.js" "$bundled/package.json" "$stage"
+cp "$here"/LICENSE* "$stage/LICENSE" # the packaged extension has it as LICENSE.txt
 cp -r "$bundled/node_modules" "$stage"
 cp "$here/build/init/teleport-init" "$stage"
 if [ -d "$criu" ]; then cp -rL "$criu" "$stage/criu"; else ln -s "$criu" "$stage/criu"; fi

@@ -111,12 +111,13 @@ function toResponse(error: unknown): ResponseError<ErrorData> {
     const full = (error as NodeJS.ErrnoException).code === 'ENOSPC';
     return new ResponseError(SERVER_ERROR, message, { code: full ? 'volumeFull' : 'internal', stack });
   }
-  const { code, hint, process, resource, stack } = error;
+  const { code, hint, process, resource, protocolVersion, stack } = error;
   return new ResponseError(code === 'invalidRequest' ? INVALID_PARAMS : SERVER_ERROR, error.message, {
     code,
     hint,
     process,
     resource,
+    protocolVersion,
     stack,
   });
 }

@@ -312,6 +312,7 @@ export class Service {
           `the helper speaks protocol ${PROTOCOL_VERSION}, the client ${protocolVersion}`,
           {
             hint: protocolVersion > PROTOCOL_VERSION ? 'update the helper: npm run setup' : 'update the client',
+            protocolVersion: PROTOCOL_VERSION,
           },
         );
       return {

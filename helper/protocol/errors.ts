@@ -72,11 +72,18 @@ export class TeleportError extends Error {
   readonly hint: string | undefined;
   readonly process: ErrorData['process'];
   readonly resource: string | undefined;
+  readonly protocolVersion: number | undefined;
 
   constructor(
     code: ErrorCode,
     message: string,
-    more: { hint?: string; cause?: unknown; process?: ErrorData['process']; resource?: string } = {},
+    more: {
+      hint?: string;
+      cause?: unknown;
+      process?: ErrorData['process'];
+      resource?: string;
+      protocolVersion?: number;
+    } = {},
   ) {
     super(message, more.cause === undefined ? undefined : { cause: more.cause });
     this.name = 'TeleportError';
@@ -84,6 +91,7 @@ export class TeleportError extends Error {
     this.hint = more.hint;
     this.process = more.process;
     this.resource = more.resource;
+    this.protocolVersion = more.protocolVersion;
   }
 
   get fault(): Fault {

@@ -104,10 +104,13 @@ class Shell {
         // Through a pipe there is no screen to show anew.
         if (this.#tty) stdout.write(restoredScreen(scrollback.toString(), moment.at, moment.ms).text);
       },
-      gone: (reason) =>
-        this.#ending.reject(
-          new TeleportError('unknownSession', `this terminal did not exist at that moment: ${printable(reason)}`),
-        ),
+      gone: (reason) => {
+        const told = `this terminal did not exist at that moment: ${printable(reason)}`;
+        if (this.options.session === undefined) return this.#ending.reject(new TeleportError('unknownSession', told));
+        // An editor's terminal: it ends, and that is no failure to be shown in a message of its own.
+        stdout.write(`\r\n${told}\r\n`);
+        this.#ending.resolve(0);
+      },
     };
   }
 
