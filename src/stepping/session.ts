@@ -1,58 +1,19 @@
 /** The debug adapter: the editor's own buttons walk through a run document, in both directions. Knows nothing of VS Code. */
 import { basename } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
-import { DebugSession, InitializedEvent, OutputEvent, StoppedEvent, TerminatedEvent } from '@vscode/debugadapter';
+import { InitializedEvent } from '@vscode/debugadapter';
 import type { DebugProtocol } from '@vscode/debugprotocol';
-import type { BridgeResult } from '../../helper/protocol/bridge.ts';
 import { t } from '../l10n.ts';
 import { duration, files } from '../views/words.ts';
+import { type Document, FILTERS, type LaunchArguments, oneLine } from './base-session.ts';
+import { BreakingSession } from './breaking-session.ts';
 import { Breakpoints, stepAt } from './breakpoints.ts';
 import { Scopes } from './scopes.ts';
 import { type Ran, Walk } from './walk.ts';
-import type { World } from './world.ts';
 
-type Document = BridgeResult<'document/read'>;
-
-export interface LaunchArguments extends DebugProtocol.LaunchRequestArguments {
-  /** A run document, a shell script or a transcript. */
-  program: string;
-  /** Name or id. */
-  sandbox: string;
-  stopOnEntry?: boolean;
-  /** A line, from 0, to run to at once. */
-  runTo?: number;
-}
-
-/** There is one thread, with one frame. */
-const THREAD = 1;
-/** The text that a transcript is shown as. */
-const TRANSCRIPT = 1;
-const FILTERS = { failed: 'failed', changed: 'changed' } as const;
-
-/** Everything that is there only once a program is launched. */
-interface Launched {
-  args: LaunchArguments;
-  document: Document;
-  walk: Walk;
-  scopes: Scopes;
-  workspace: string;
-}
-
-export class StepSession extends DebugSession {
-  private launched: Launched | undefined;
-  private breakpoints = new Breakpoints('');
-  private wanted: DebugProtocol.SourceBreakpoint[] = [];
-  private general: string[] = [];
+export class StepSession extends BreakingSession {
   private pausing = false;
-  private busy = false;
-  private over = false;
   private readonly unsubscribe: (() => void)[] = [];
-
-  constructor(private readonly world: World) {
-    super();
-    this.setDebuggerLinesStartAt1(false);
-    this.setDebuggerColumnsStartAt1(false);
-  }
 
   protected override initializeRequest(response: DebugProtocol.InitializeResponse): void {
     response.body = {
@@ -275,53 +236,6 @@ export class StepSession extends DebugSession {
     });
   }
 
-  // ---- breakpoints and jumps ----
-
-  protected override setBreakPointsRequest(
-    response: DebugProtocol.SetBreakpointsResponse,
-    { source, breakpoints = [] }: DebugProtocol.SetBreakpointsArguments,
-  ): void {
-    const { document } = this.live();
-    if (!this.isOurs(source)) {
-      response.body = { breakpoints: breakpoints.map(() => ({ verified: false })) };
-      this.sendResponse(response);
-      return;
-    }
-    this.wanted = breakpoints;
-    const placed = this.breakpoints.set(document.steps, this.wantedLines());
-    response.body = {
-      breakpoints: placed.map((one) => {
-        const line = one.step === undefined ? undefined : document.steps[one.step]!.range.start.line;
-        return {
-          verified: !('problem' in one),
-          ...(line === undefined ? {} : { line: this.convertDebuggerLineToClient(line) }),
-          ...('problem' in one ? { message: one.problem } : {}),
-        };
-      }),
-    };
-    this.sendResponse(response);
-  }
-
-  private wantedLines() {
-    return this.wanted.map(({ line, condition }) => ({
-      line: this.convertClientLineToDebugger(line),
-      ...(condition === undefined ? {} : { condition }),
-    }));
-  }
-
-  protected override setExceptionBreakPointsRequest(
-    response: DebugProtocol.SetExceptionBreakpointsResponse,
-    { filters, filterOptions = [] }: DebugProtocol.SetExceptionBreakpointsArguments,
-  ): void {
-    this.answer(response, async () => {
-      const all = [...filters.map((filterId) => ({ filterId, condition: '' })), ...filterOptions];
-      this.general = all.map(({ filterId, condition }) =>
-        filterId === FILTERS.failed ? 'failed' : `changed ${condition?.trim() || '**'}`,
-      );
-      this.breakpoints.setGeneral(this.general);
-    });
-  }
-
   protected override gotoTargetsRequest(
     response: DebugProtocol.GotoTargetsResponse,
     { source, line }: DebugProtocol.GotoTargetsArguments,
@@ -346,86 +260,6 @@ export class StepSession extends DebugSession {
     });
   }
 
-  // ---- looking ----
-
-  protected override threadsRequest(response: DebugProtocol.ThreadsResponse): void {
-    response.body = { threads: [{ id: THREAD, name: this.launched?.document.title ?? t('Run') }] };
-    this.sendResponse(response);
-  }
-
-  protected override stackTraceRequest(response: DebugProtocol.StackTraceResponse): void {
-    const { walk, document } = this.live();
-    const step = document.steps[walk.position];
-    const { start, end } = (step ?? document.steps.at(-1)!).range;
-    const at = step ? start : end;
-    const frame: DebugProtocol.StackFrame = {
-      id: 1,
-      name: step ? oneLine(step.command) : t('end of the run'),
-      source: this.source(),
-      line: this.convertDebuggerLineToClient(at.line),
-      column: this.convertDebuggerColumnToClient(at.character),
-      endLine: this.convertDebuggerLineToClient(end.line),
-      endColumn: this.convertDebuggerColumnToClient(end.character),
-    };
-    response.body = { stackFrames: [frame], totalFrames: 1 };
-    this.sendResponse(response);
-  }
-
-  protected override sourceRequest(response: DebugProtocol.SourceResponse): void {
-    response.body = { content: this.live().document.text, mimeType: 'text/x-shellscript' };
-    this.sendResponse(response);
-  }
-
-  protected override scopesRequest(response: DebugProtocol.ScopesResponse): void {
-    response.body = { scopes: this.live().scopes.all() };
-    this.sendResponse(response);
-  }
-
-  protected override variablesRequest(
-    response: DebugProtocol.VariablesResponse,
-    { variablesReference }: DebugProtocol.VariablesArguments,
-  ): void {
-    this.answer(response, async () => {
-      response.body = { variables: await this.live().scopes.variables(variablesReference) };
-    });
-  }
-
-  protected override setVariableRequest(
-    response: DebugProtocol.SetVariableResponse,
-    { variablesReference, name, value }: DebugProtocol.SetVariableArguments,
-  ): void {
-    this.answer(response, async () => {
-      const { scopes, walk } = this.live();
-      const line = scopes.assignment(variablesReference, name, value);
-      if (line === null) throw new Error(t('{0} can’t be set.', name));
-      await walk.byHand(line, () => {});
-      scopes.forget();
-      response.body = { value };
-    });
-  }
-
-  /** The console runs commands in the sandbox; hovers and watches look at variables. */
-  protected override evaluateRequest(
-    response: DebugProtocol.EvaluateResponse,
-    { expression, context }: DebugProtocol.EvaluateArguments,
-  ): void {
-    this.answer(response, async () => {
-      const { scopes, walk } = this.live();
-      if (context !== 'repl') {
-        const found = await scopes.find(expression);
-        if (!found) throw new Error(t('There is no variable {0}.', expression));
-        response.body = { result: found.value, variablesReference: found.variablesReference };
-        return;
-      }
-      if (this.busy) throw new Error(t('A command of the run is under way. Pause it first.'));
-      const decoder = new StringDecoder('utf8');
-      const exitCode = await walk.byHand(expression, (data) => this.output(decoder.write(data), 'stdout'));
-      scopes.forget();
-      this.report();
-      response.body = { result: exitCode === 0 ? '' : `exit ${exitCode}`, variablesReference: 0 };
-    });
-  }
-
   // ---- the end ----
 
   protected override terminateRequest(response: DebugProtocol.TerminateResponse): void {
@@ -440,96 +274,4 @@ export class StepSession extends DebugSession {
     for (const stop of this.unsubscribe.splice(0)) stop();
     this.sendResponse(response);
   }
-
-  private end(): void {
-    if (this.over) return;
-    this.over = true;
-    this.sendEvent(new TerminatedEvent());
-  }
-
-  // ---- helpers ----
-
-  private live(): Launched {
-    if (!this.launched) throw new Error(t('Nothing is launched yet.'));
-    return this.launched;
-  }
-
-  private isOurs(source: DebugProtocol.Source): boolean {
-    const { document, args } = this.live();
-    if (document.format === 'run' || document.format === 'shell') return source.path === args.program;
-    return source.sourceReference === TRANSCRIPT || source.name === this.source().name;
-  }
-
-  private source(): DebugProtocol.Source {
-    const { document, args } = this.live();
-    const name = basename(args.program);
-    if (document.format === 'run' || document.format === 'shell') return { name, path: args.program };
-    return { name: `${name}.teleport-env.sh`, sourceReference: TRANSCRIPT, origin: t('made of {0}', name) };
-  }
-
-  private halt(reason: string, text?: string): void {
-    this.live().scopes.forget();
-    const event: DebugProtocol.StoppedEvent = new StoppedEvent(reason, THREAD);
-    event.body.allThreadsStopped = true;
-    if (text !== undefined) {
-      event.body.text = text;
-      event.body.description = text;
-    }
-    this.sendEvent(event);
-  }
-
-  private say(text: string): void {
-    this.output(`${text}\n`, 'console');
-  }
-
-  private output(text: string, category: string, place: { source?: DebugProtocol.Source; line?: number } = {}): void {
-    if (text === '') return;
-    const event: DebugProtocol.OutputEvent = new OutputEvent(text, category);
-    Object.assign(event.body, place);
-    this.sendEvent(event);
-  }
-
-  /** Lenses and hints in the document follow. */
-  private report(): void {
-    const { args, walk, document } = this.live();
-    const line = document.steps[walk.position]?.range.start.line ?? null;
-    const walked = { uri: this.world.uri(args.program), sandbox: walk.sandbox, line, steps: walk.stepped() };
-    this.world.ask('document/stepped', walked).catch(() => undefined);
-  }
-
-  private answer(response: DebugProtocol.Response, act: () => Promise<void>): void {
-    act().then(
-      () => this.sendResponse(response),
-      (error) => this.fail(response, error),
-    );
-  }
-
-  /** Answered at once, as the protocol wants it of what makes things run; how it ends is told by an event. */
-  private acknowledge(response: DebugProtocol.Response, act: () => Promise<void>): void {
-    if (this.busy) {
-      this.fail(response, new Error(t('A command of the run is under way. Pause it first.')));
-      return;
-    }
-    this.busy = true;
-    this.sendResponse(response);
-    act()
-      .catch((error: Error) => {
-        this.output(`${error.message}\n`, 'stderr');
-        this.halt('exception', error.message);
-      })
-      .finally(() => {
-        this.busy = false;
-      });
-  }
-
-  private fail(response: DebugProtocol.Response, error: unknown): void {
-    const { message, hint } = error as Error & { hint?: string };
-    const format = [message, hint].filter(Boolean).join(' ').replace(/[{}]/g, '');
-    this.sendErrorResponse(response, { id: 1, format, showUser: true });
-  }
-}
-
-function oneLine(command: string): string {
-  const line = command.split('\n')[0]!;
-  return line.length < command.length || line.length > 80 ? `${line.slice(0, 79)}…` : line;
 }
