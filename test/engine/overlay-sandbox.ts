@@ -137,7 +137,8 @@ export function disturb(root: string, count: number, random: (below: number) => 
     () => fs.renameSync(raw(existing()), raw(anywhere())),
     () => fs.renameSync(raw(existing()), raw(anywhere())),
     () => fs.renameSync(raw(existing()), raw(anywhere())),
-    () => fs.symlinkSync(pick(['a', '../b', '/c/d', '/etc/passwd', 'nowhere']), raw(anywhere())),
+    // Never the name of something of the host's: the operations above follow links, outside of any sandbox.
+    () => fs.symlinkSync(pick(['a', '../b', '/c/d', '/nowhere/at/all', 'nowhere']), raw(anywhere())),
     () => hardLinks && fs.linkSync(raw(existing()), raw(anywhere())),
     () => fs.mkdirSync(raw(anywhere()), { recursive: true }),
     () => fs.mkdirSync(raw(anywhere())),
