@@ -1,9 +1,9 @@
 /** A sandbox full of programs in every kind of state, and what is done with it. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '../../helper/client/connection.ts';
 import type { TeleportError } from '../../helper/protocol/errors.ts';
@@ -134,6 +134,16 @@ export class Rig {
     const { sandbox } = this;
     const moved = await this.connection.request('checkpoint/rollback', { sandbox, checkpoint, discard: true });
     if (path) assert.equal(moved.path, path, 'way of the rollback');
+  }
+
+  /** A rollback that finds no standby. */
+  async coldRollback(checkpoint: string): Promise<void> {
+    const shown = (await this.get()).branches.map(({ id }) => `${this.sandbox}-${id}`);
+    for (const group of this.helper.liveBranches()) {
+      const name = basename(group);
+      if (name.startsWith(`${this.sandbox}-`) && !shown.includes(name)) writeFileSync(join(group, 'cgroup.kill'), '1');
+    }
+    await this.rollback(checkpoint, 'cold');
   }
 
   async fork(checkpoint: string): Promise<string> {

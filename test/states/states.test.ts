@@ -80,7 +80,7 @@ suite('states of processes', 0, ALL, (first) => {
         await rig.rollback(first());
         second = await rig.checkpoint(); // of restored processes: the second generation
         await rig.verified(second);
-        await rig.rollback(first(), 'cold');
+        await rig.coldRollback(first());
         return undefined;
       },
     },
