@@ -1,7 +1,7 @@
 /** A sandbox full of programs in every kind of state, and what is done with it. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -141,7 +141,9 @@ export class Rig {
     const shown = (await this.get()).branches.map(({ id }) => `${this.sandbox}-${id}`);
     for (const group of this.helper.liveBranches()) {
       const name = basename(group);
-      if (name.startsWith(`${this.sandbox}-`) && !shown.includes(name)) writeFileSync(join(group, 'cgroup.kill'), '1');
+      if (!name.startsWith(`${this.sandbox}-`) || shown.includes(name)) continue;
+      while (isBeingRestored(group)) await sleep(20);
+      writeFileSync(join(group, 'cgroup.kill'), '1');
     }
     await this.rollback(checkpoint, 'cold');
   }
@@ -166,5 +168,15 @@ export class Rig {
         await this.run(`pkill -9 -s $(ps -o sid= -p ${culprit.pid})`); // each program is a session
       }
     }
+  }
+}
+
+/** CRIU works in the branch's own control group. */
+function isBeingRestored(group: string): boolean {
+  try {
+    const pids = readFileSync(join(group, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean);
+    return pids.some((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('criu'));
+  } catch {
+    return false; // it ended meanwhile
   }
 }
