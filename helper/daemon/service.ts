@@ -446,14 +446,17 @@ export class Service {
       const branch = this.find(client, sandbox).branch(id);
       return { sessions: (await branch.sessions.list()).map((s) => toSession(branch.id, s)) };
     },
-    run: async (params, client) => {
+    run: async (params, client, token) => {
       const sandbox = this.find(client, params.sandbox);
       const branch = sandbox.branch(params.branch);
       sandbox.expect(params.expect);
       const before = branch.record.checkpoint;
       const isHead = branch.id === sandbox.record.head;
+      const abort = new AbortController();
+      token.onCancellationRequested(() => abort.abort());
       const ran = await branch.shell.run(params.line, {
         timeoutMs: params.timeoutMs,
+        signal: abort.signal,
         processes: () => branch.live.cgroup.pids(),
         stream: params.stream
           ? (data) => void client.notify('run/output', { stream: params.stream!, data: data.toString('base64') })

@@ -33,6 +33,8 @@ export class Sessions {
   private open_: (() => void) | null = null;
   private ended = false;
   private pong: Promise<void> = Promise.resolve();
+  private readonly leaving = new Set<Promise<void>>();
+  private readonly underWay = new Set<Promise<unknown>>();
   /** The branch ended by itself. */
   onEnd: (() => void) | undefined;
   /** A session began, or was heard of. */
@@ -67,9 +69,30 @@ export class Sessions {
     if (link.exitCode !== null) return;
     link.exitCode = code;
     for (const listener of [...link.listeners]) listener.exit(code);
-    link.connection?.destroy();
+    if (link.connection) this.release(link.connection);
     link.connection = null;
     this.links.delete(link.id);
+  }
+
+  /** What makes a connection waits while the branch is captured, and a capture waits for it. */
+  private async passing<T>(work: () => Promise<T>): Promise<T> {
+    for (let gate: Promise<void> | null = null; gate !== this.gate; ) {
+      gate = this.gate;
+      await gate;
+    }
+    const done = work();
+    this.underWay.add(done);
+    try {
+      return await done;
+    } finally {
+      this.underWay.delete(done);
+    }
+  }
+
+  /** A connection not needed any more. PID 1 must have seen its end before a dump: half of it can't be carried. */
+  private release(connection: InitConnection): void {
+    const gone: Promise<void> = connection.detach().finally(() => this.leaving.delete(gone));
+    this.leaving.add(gone);
   }
 
   private hear(link: Link): { heard: Heard; belongs(c: InitConnection): void } {
@@ -101,65 +124,74 @@ export class Sessions {
   }
 
   /** @throws TeleportError `unknownPath` where the program or folder is not there */
-  async open(opening: Opening, listener?: Listener): Promise<void> {
-    await this.gate;
-    const link: Link = {
-      id: opening.id,
-      kind: opening.kind,
-      connection: null,
-      listeners: new Set(listener ? [listener] : []),
-      input: [],
-      exitCode: null,
-    };
-    this.links.set(link.id, link);
-    try {
-      link.connection = await this.connect(link);
-      await link.connection.openSession(opening);
-      if (link.kind !== 'dial') this.onActivity?.();
-    } catch (error) {
-      this.links.delete(link.id);
-      link.connection?.destroy();
-      if (error instanceof InitRefusal && opening.kind === 'dial')
-        throw new TeleportError(
-          'nothingListens',
-          `nothing listens on port ${opening.cols} in there: ${error.message}`,
-          {
+  open(opening: Opening, listener?: Listener): Promise<void> {
+    return this.passing(async () => {
+      const link: Link = {
+        id: opening.id,
+        kind: opening.kind,
+        connection: null,
+        listeners: new Set(listener ? [listener] : []),
+        input: [],
+        exitCode: null,
+      };
+      this.links.set(link.id, link);
+      try {
+        link.connection = await this.connect(link);
+        await link.connection.openSession(opening);
+        if (link.kind !== 'dial') this.onActivity?.();
+      } catch (error) {
+        this.links.delete(link.id);
+        if (link.connection) this.release(link.connection);
+        if (error instanceof InitRefusal && opening.kind === 'dial')
+          throw new TeleportError(
+            'nothingListens',
+            `nothing listens on port ${opening.cols} in there: ${error.message}`,
+            {
+              cause: error,
+            },
+          );
+        if (error instanceof InitRefusal)
+          throw new TeleportError(error.missing ? 'unknownPath' : 'invalidRequest', `cannot start: ${error.message}`, {
             cause: error,
-          },
-        );
-      if (error instanceof InitRefusal)
-        throw new TeleportError(error.missing ? 'unknownPath' : 'invalidRequest', `cannot start: ${error.message}`, {
-          cause: error,
-        });
-      throw error;
-    }
+          });
+        throw error;
+      }
+    });
   }
 
   /** Adds a listener; answers what a terminal has shown. @throws TeleportError `unknownSession` */
-  async attach(id: string, listener: Listener): Promise<Buffer> {
-    await this.gate;
-    const link: Link = this.links.get(id) ?? {
-      id,
-      kind: 'process',
-      connection: null,
-      listeners: new Set(),
-      input: [],
-      exitCode: null,
-    };
-    const fresh = await this.connect(link);
-    try {
-      // PID 1 ends the older connection after sending all that belongs to it, so nobody misses anything.
-      const scrollback = await fresh.attach(id, 'all');
-      link.connection = fresh;
-      link.listeners.add(listener);
-      this.links.set(id, link);
-      return scrollback;
-    } catch (error) {
-      fresh.destroy();
-      if (error instanceof InitRefusal)
-        throw new TeleportError('unknownSession', `there is no session ${id} in this branch`);
-      throw error;
-    }
+  attach(id: string, listener: Listener): Promise<Buffer> {
+    return this.passing(async () => {
+      const link: Link = this.links.get(id) ?? {
+        id,
+        kind: 'process',
+        connection: null,
+        listeners: new Set(),
+        input: [],
+        exitCode: null,
+      };
+      const fresh = await this.connect(link);
+      try {
+        // PID 1 ends the older connection after sending all that belongs to it, so nobody misses anything.
+        const scrollback = await fresh.attach(id, 'all');
+        const { exitCode } = link;
+        if (exitCode !== null) {
+          this.release(fresh); // the news of its end came along with the answer
+          setImmediate(() => listener.exit(exitCode));
+          return scrollback;
+        }
+        if (link.connection) this.release(link.connection);
+        link.connection = fresh;
+        link.listeners.add(listener);
+        this.links.set(id, link);
+        return scrollback;
+      } catch (error) {
+        this.release(fresh);
+        if (error instanceof InitRefusal)
+          throw new TeleportError('unknownSession', `there is no session ${id} in this branch`);
+        throw error;
+      }
+    });
   }
 
   detachListener(listener: Listener): void {
@@ -212,14 +244,15 @@ export class Sessions {
     void link.connection?.detach();
   }
 
-  async list(): Promise<ListedSession[]> {
-    await this.gate;
-    const connection = await InitConnection.open(this.pid);
-    try {
-      return await connection.list();
-    } finally {
-      connection.destroy();
-    }
+  list(): Promise<ListedSession[]> {
+    return this.passing(async () => {
+      const connection = await InitConnection.open(this.pid);
+      try {
+        return await connection.list();
+      } finally {
+        this.release(connection);
+      }
+    });
   }
 
   /** Clients that listen, by session, for the branch that takes this one's place. */
@@ -238,7 +271,8 @@ export class Sessions {
     this.gate = new Promise((resolve) => {
       this.open_ = resolve;
     });
-    const goodbyes: Promise<void>[] = [];
+    await Promise.allSettled(this.underWay);
+    const goodbyes: Promise<void>[] = [...this.leaving];
     for (const link of this.links.values()) {
       if (link.kind === 'dial') link.connection?.hangUp();
       if (link.connection) goodbyes.push(link.connection.detach());
@@ -266,13 +300,17 @@ export class Sessions {
     try {
       const text = await connection.attach(link.id, what);
       if (what === 'missed' && text.length) this.spread(link, 'stdout', text, connection);
+      if (link.exitCode !== null) {
+        this.release(connection); // the news of its end came along with the answer
+        return text;
+      }
       link.connection = connection;
       for (const data of link.input.splice(0))
         if (data === 'end') connection.endInput();
         else connection.write(data);
       return text;
     } catch {
-      connection.destroy();
+      this.release(connection);
       this.exited(link, 0);
       return null;
     }

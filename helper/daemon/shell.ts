@@ -10,6 +10,9 @@ import type { Listener, Sessions } from './sessions.ts';
 
 /** The shell's session in every branch. */
 export const SHELL_SESSION = 'x0';
+/** Exit codes as timeout(1) and a shell's SIGINT have them. */
+const TIMED_OUT = 124;
+const CANCELLED = 130;
 const LARGEST_OUTPUT = 10 << 20;
 const LARGEST_LEFTOVER = 64 << 10;
 
@@ -20,9 +23,13 @@ const LARGEST_LEFTOVER = 64 << 10;
 const DRIVER = `
 exec 251<&0 0</dev/null 252>&2 2>&1
 shopt -s expand_aliases
+__teleport_status=0
+__teleport_last() { return "$__teleport_status"; }
 while IFS= read -r -u 251 -d '' __teleport_number && IFS= read -r -u 251 -d '' __teleport_line; do
+  __teleport_last
   eval "$__teleport_line"
-  printf '%s %s\\n' "$__teleport_number" "$?" >&252
+  __teleport_status=$?
+  printf '%s %s\\n' "$__teleport_number" "$__teleport_status" >&252
 done`;
 
 export interface Ran {
@@ -121,7 +128,7 @@ export class Shell {
   /** Lines wait for each other. @throws TeleportError `cancelled` when the branch ends meanwhile */
   run(
     line: string,
-    options: { timeoutMs?: number; stream?: (data: Buffer) => void; processes: () => number[] },
+    options: { timeoutMs?: number; signal?: AbortSignal; stream?: (data: Buffer) => void; processes: () => number[] },
   ): Promise<Ran> {
     if (line.includes('\0')) throw new TeleportError('invalidRequest', 'a shell line holds no NUL');
     return this.queue.run(async () => {
@@ -130,7 +137,13 @@ export class Shell {
       const before = new Set(options.processes());
       const begun = performance.now();
       let timer: NodeJS.Timeout | undefined;
-      let timedOut = false;
+      let stopped: number | null = null;
+      const stop = (code: number): void => {
+        stopped = code;
+        killNew(before, options.processes());
+      };
+      const cancel = (): void => stop(CANCELLED);
+      options.signal?.addEventListener('abort', cancel);
       try {
         const exitCode = await new Promise<number>((done, fail) => {
           const output = this.leftover;
@@ -139,17 +152,15 @@ export class Shell {
           for (const data of output) options.stream?.(data);
           this.current = { number, output, size, truncated: false, stream: options.stream, done, fail };
           this.sessions.write(SHELL_SESSION, Buffer.from(`${number}\0${line}\0`)).catch(fail);
-          if (options.timeoutMs)
-            timer = setTimeout(() => {
-              timedOut = true;
-              killNew(before, options.processes());
-            }, options.timeoutMs);
+          if (options.timeoutMs) timer = setTimeout(() => stop(TIMED_OUT), options.timeoutMs);
+          if (options.signal?.aborted) cancel();
         });
         const { output, truncated } = this.current!;
         const durationMs = Math.round((performance.now() - begun) * 100) / 100;
-        return { exitCode: timedOut ? 124 : exitCode, output: Buffer.concat(output), truncated, durationMs };
+        return { exitCode: stopped ?? exitCode, output: Buffer.concat(output), truncated, durationMs };
       } finally {
         clearTimeout(timer);
+        options.signal?.removeEventListener('abort', cancel);
         this.current = null;
       }
     });

@@ -298,6 +298,24 @@ describe('a sandbox', () => {
     assert.equal(await exited(await open(['sleep', '1000'], { timeoutMs: 100 })), 137);
   });
 
+  it('cancels a line, keeps $? from one line to the next, and the shell', async () => {
+    const abort = new AbortController();
+    const line = 'X=kept; sleep 1000; echo never';
+    const running = connection.request('run', { sandbox, line, checkpoint: false }, { signal: abort.signal });
+    await sleep(300);
+    abort.abort();
+    assert.notEqual(await code(running), 'unknown');
+    assert.equal((await run('echo $X; (exit 7)', { checkpoint: false })).text.split('\n').at(-2), 'kept');
+    assert.equal((await run('echo $?', { checkpoint: false })).text, '7\n');
+  });
+
+  it('captures right after short sessions that nobody listened to', async () => {
+    for (let i = 0; i < 15; i++) {
+      await connection.request('session/open', { sandbox, kind: 'process', argv: ['true'], attach: false });
+      await connection.request('checkpoint/create', { sandbox });
+    }
+  });
+
   it('shows a terminal as it was after a rollback', async () => {
     let shown = '';
     let restored = '';
@@ -377,25 +395,20 @@ describe('a sandbox', () => {
   });
 
   it('carries 100 MB of output and arguments of 100,000 characters', async () => {
-    let size = 0;
-    let exit = -1;
-    const session = { id: '' };
+    // What comes before the answer to session/open counts, too.
+    const sizes = new Map<string, number>();
+    const exits = new Map<string, number>();
     connection.on('session/output', (o) => {
-      if (o.session === session.id) size += Buffer.from(o.data, 'base64').length;
+      sizes.set(o.session, (sizes.get(o.session) ?? 0) + Buffer.from(o.data, 'base64').length);
     });
     connection.on('session/exit', (e) => {
-      if (e.session === session.id) exit = e.exitCode;
+      exits.set(e.session, e.exitCode);
     });
-    session.id = (
-      await connection.request('session/open', {
-        sandbox,
-        kind: 'process',
-        argv: ['head', '-c', '104857600', '/dev/zero'],
-      })
-    ).session;
-    for (let i = 0; i < 3000 && exit < 0; i++) await sleep(10);
-    assert.equal(exit, 0);
-    assert.equal(size, 104857600);
+    const argv = ['head', '-c', '104857600', '/dev/zero'];
+    const { session } = await connection.request('session/open', { sandbox, kind: 'process', argv });
+    for (let i = 0; i < 3000 && !exits.has(session); i++) await sleep(10);
+    assert.equal(exits.get(session), 0);
+    assert.equal(sizes.get(session), 104857600);
     const long = 'x'.repeat(100_000);
     assert.equal((await run(`printf %s ${long} | wc -c`, { checkpoint: false })).text.trim(), '100000');
   });
