@@ -11,7 +11,6 @@ import { Cgroup } from './cgroup.ts';
 import { restore } from './criu.ts';
 import { faultPoint } from './fault.ts';
 import { type Payload, payloadArguments, type World, worldArguments } from './init.ts';
-import { InitConnection } from './init-client.ts';
 import type { BranchLayout } from './layout.ts';
 import type { Limits } from './limits.ts';
 import type { Machine } from './machine.ts';
@@ -180,13 +179,6 @@ function explainRestore(cause: unknown): TeleportError {
     : new TeleportError('restoreFailed', text, { cause });
 }
 
-/** Until PID 1 answers. */
-export async function answers(live: Live): Promise<void> {
-  const connection = await InitConnection.open(live.pid);
-  await connection.ping();
-  connection.destroy();
-}
-
 /** Ends a branch: its processes by SIGKILL, its cgroup, its folder (moved to the trash first, so that no step can leave half of it). */
 export async function retire(layout: BranchLayout, cgroup: Cgroup): Promise<void> {
   await cgroup.end();
@@ -197,8 +189,4 @@ export async function retire(layout: BranchLayout, cgroup: Cgroup): Promise<void
 /** Host pids of a branch without its PID 1. */
 export function payloadOf(live: Live): number[] {
   return live.cgroup.pids().filter((pid) => pid !== live.pid);
-}
-
-export function logOf(layout: BranchLayout): string {
-  return join(layout.dir, 'restore.log');
 }

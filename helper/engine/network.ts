@@ -11,7 +11,7 @@
  * are bound to.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TeleportError } from '../protocol/errors.ts';
 import { addressPool, Firewall } from './firewall.ts';

@@ -4,7 +4,7 @@
  */
 import { closeSync, constants, openSync } from 'node:fs';
 import { kill as nodeKill } from 'node:process';
-import { check, codeOf, cPath, display, lastErrno, libc, systemError } from './libc.ts';
+import { check, cPath, display, lastErrno, libc, systemError } from './libc.ts';
 
 export type RawPath = string | Buffer;
 
@@ -13,8 +13,6 @@ const { AT_FDCWD, AT_SYMLINK_NOFOLLOW } = { AT_FDCWD: -100, AT_SYMLINK_NOFOLLOW:
 const FICLONE = 0x40049409;
 /** asm/unistd.h: x64 has its own table, arm64 the generic one; numbers from 424 on are common to both. */
 const SYS_mknodat = process.arch === 'arm64' ? 33 : 259;
-const SYS_pidfd_send_signal = 424;
-const SYS_pidfd_open = 434;
 /** asm-generic/socket.h, for x64 and arm64 alike. */
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
@@ -38,16 +36,6 @@ export const MS = {
 } as const;
 /** Of umount2(2). */
 export const MNT_DETACH = 2;
-export const UMOUNT_NOFOLLOW = 8;
-
-/** The attribute's value, or null where there is none (or the file system keeps none). */
-export function lgetxattr(path: RawPath, name: string): Buffer | null {
-  const size = libc().lgetxattr(cPath(path), cPath(name, 1), xattrScratch, XATTR_MAX);
-  if (size >= 0) return Buffer.from(xattrScratch.subarray(0, size));
-  const errno = lastErrno();
-  if (codeOf(errno) === 'ENODATA' || codeOf(errno) === 'EOPNOTSUPP' || codeOf(errno) === 'ENOTSUP') return null;
-  throw systemError(errno, 'lgetxattr', display(path));
-}
 
 export function llistxattr(path: RawPath): string[] {
   const size = check(libc().llistxattr(cPath(path), xattrScratch, XATTR_MAX), 'llistxattr', display(path));
@@ -61,10 +49,6 @@ export function xattrNames(list: Buffer, size: number): string[] {
 export function lsetxattr(path: RawPath, name: string, value: string | Buffer): void {
   const bytes = typeof value === 'string' ? Buffer.from(value) : value;
   check(libc().lsetxattr(cPath(path), cPath(name, 1), bytes, bytes.length, 0), 'lsetxattr', display(path));
-}
-
-export function lremovexattr(path: RawPath, name: string): void {
-  check(libc().lremovexattr(cPath(path), cPath(name, 1)), 'lremovexattr', display(path));
 }
 
 /** A device number as the kernel takes it (`new_encode_dev`). */
@@ -103,18 +87,13 @@ export function utimensat(path: RawPath, atimeNs: bigint, mtimeNs: bigint): void
   check(libc().utimensat(AT_FDCWD, cPath(path), times, AT_SYMLINK_NOFOLLOW), 'utimensat', display(path));
 }
 
-function withDirectory<T>(path: RawPath, body: (fd: number) => T): T {
+function _withDirectory<T>(path: RawPath, body: (fd: number) => T): T {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     return body(fd);
   } finally {
     closeSync(fd);
   }
-}
-
-/** Writes out the file system that holds the directory `path`. Blocks: for background work call `syncfsAsync`. */
-export function syncfs(path: RawPath): void {
-  withDirectory(path, (fd) => check(libc().syncfs(fd), 'syncfs', display(path)));
 }
 
 /** The same on a thread of koffi's pool. */
@@ -127,11 +106,6 @@ export async function syncfsAsync(path: RawPath): Promise<void> {
   }
 }
 
-/** Makes names in the directory durable: after a rename or create in it. */
-export function fsyncDir(path: RawPath): void {
-  withDirectory(path, (fd) => check(libc().fsync(fd), 'fsync', display(path)));
-}
-
 /** @param flags of `MS`; @param data the file system's options, at most 4095 bytes */
 export function mount(source: RawPath, target: RawPath, type: string | null, flags: number, data?: string): void {
   const kind = type === null ? null : Buffer.from(`${type}\0`);
@@ -142,12 +116,6 @@ export function mount(source: RawPath, target: RawPath, type: string | null, fla
 /** @param flags `MNT_DETACH`, `UMOUNT_NOFOLLOW` */
 export function umount2(target: RawPath, flags = 0): void {
   check(libc().umount2(cPath(target), flags), 'umount2', display(target));
-}
-
-/** The same on another thread: an unmount takes up to 25 ms on ext4. */
-export async function umount2Async(target: RawPath, flags = 0): Promise<void> {
-  const path = Buffer.concat([Buffer.from(target), Buffer.of(0)]);
-  await callAsync('umount2', [path, flags], display(target));
 }
 
 function callAsync(name: 'syncfs' | 'umount2', args: unknown[], about: string): Promise<void> {
@@ -166,16 +134,6 @@ function callAsync(name: 'syncfs' | 'umount2', args: unknown[], about: string): 
 /** kill(2), groups (negative) and signal 0 included. */
 export function kill(pid: number, signal: number): void {
   nodeKill(pid, signal);
-}
-
-/** A descriptor for the process, close-on-exec, to be closed by the caller. ESRCH where it is gone. */
-export function pidfdOpen(pid: number): number {
-  return check(libc().syscall(SYS_pidfd_open, pid, 0n, 0n, 0, 0), 'pidfd_open', `pid ${pid}`);
-}
-
-/** Signals that very process, never one that got its number later. ESRCH where it is gone. */
-export function pidfdSendSignal(pidfd: number, signal: number): void {
-  check(libc().syscall(SYS_pidfd_send_signal, pidfd, BigInt(signal), 0n, 0, 0), 'pidfd_send_signal');
 }
 
 /** Who connected (or listens on) the other end of a unix stream socket, as of that moment. */

@@ -98,11 +98,6 @@ function kindOf(mount: { type: string; source: string } | null): VolumeKind {
   return 'mounted';
 }
 
-/** Unmounts it; the image stays. */
-export async function closeVolume(state: string): Promise<void> {
-  if (mountedAt(join(state, 'volume'))) await tool('umount', [join(state, 'volume')]);
-}
-
 /** A tmpfs for CRIU's /run, shared by all daemons of the machine. */
 export async function openRun(path: string): Promise<string> {
   mkdirSync(path, { recursive: true, mode: 0o755 });
