@@ -69,4 +69,20 @@ describe('what a process sees of a change of branch', function () {
     assert.notEqual(one!.urandom, other!.urandom);
     for (const branch of forks) await rig.connection.request('branch/discard', { sandbox: rig.sandbox, branch });
   });
+
+  for (const [program, title, after] of [
+    ['second_handle', 'a database that is opened a second time is another one, to the locks of its process', 'let in'],
+    ['unread_event', 'events that were not read are gone', 'gone'],
+  ] as const)
+    it(title, async () => {
+      const ask = 'touch ask; while [ $(wc -l < told) -lt 2 ]; do sleep 0.02; done; tail -1 told';
+      await rig.run(
+        `rm -f ask; python3 -B programs/${program}.py > told 2>&1 &\nwhile ! grep -qs ready told; do sleep 0.02; done`,
+      );
+      const taken = await rig.checkpoint();
+      const before = program === 'second_handle' ? 'kept out\n' : 'there\n';
+      assert.equal(await rig.run(ask), before, 'after the checkpoint nothing is different');
+      await rig.rollback(taken);
+      assert.equal(await rig.run(ask), `${after}\n`);
+    });
 });
