@@ -53,8 +53,9 @@ export async function runProgram(program: Program, options: ProgramOptions): Pro
   if (input !== undefined && typeof input !== 'string' && running.stdin) {
     const { pipeline } = await import('node:stream/promises');
     // A program that ends without reading all is told by its exit code; what the source itself failed with is not.
-    input.once('error', (error) => {
-      broken = error;
+    input.once('error', (error: NodeJS.ErrnoException) => {
+      // The pipeline hands the program's end on to the source, as an error of these codes.
+      if (!['EPIPE', 'ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE'].includes(error.code ?? '')) broken = error;
     });
     await pipeline(input, running.stdin).catch(() => {});
   }
