@@ -105,7 +105,7 @@ for (const uid of [0, UID])
         await rig.run(
           `rm -rf browser; ${chromium} --headless --disable-gpu --no-sandbox --user-data-dir=$PWD/browser --remote-debugging-port=9222 ` +
             `'data:text/html,<title>a page' >>log 2>&1 &\n` +
-            'for i in $(seq 100); do curl -fs localhost:9222/json/list | grep -q "a page" && break; sleep 0.1; done',
+            'for i in $(seq 100); do curl -fs localhost:9222/json/list | grep -q \'"title": "a page"\' && break; sleep 0.1; done',
         );
         await carried('curl -fsm 5 localhost:9222/json/list | grep -q \'"title": "a page"\' && echo goes on');
         await rig.run('pkill -9 chrom');
