@@ -39,6 +39,18 @@ static void parse_groups(struct payload *p, const char *list) {
   free(copy);
 }
 
+/* PID 1's command line can be read by everybody inside: what it needs, and no path of the host. */
+static char **serve_words(int argc, char **argv) {
+  static char *words[16] = {"teleport-init", "serve"};
+  int n = 2;
+  for (int i = 2; i + 1 < argc && n < 12; i += 2)
+    if (!strcmp(argv[i], "--uid") || !strcmp(argv[i], "--gid") || !strcmp(argv[i], "--groups")) {
+      words[n++] = argv[i];
+      words[n++] = argv[i + 1];
+    }
+  return words;
+}
+
 int main(int argc, char **argv) {
   static struct world w = {.net = "host"};
   static struct payload p = {.uid = 65534, .gid = 65534};
@@ -70,8 +82,7 @@ int main(int argc, char **argv) {
   if (!strcmp(argv[1], "launch")) {
     if (!w.root) usage("launch needs --root");
     enter_world(&w);
-    argv[1] = "serve";
-    printf("%d\n", (int)launch_branch(&w, &p, argv));
+    printf("%d\n", (int)launch_branch(&w, &p, serve_words(argc, argv)));
     return fflush(stdout) ? 125 : 0;
   }
   if (!strcmp(argv[1], "serve")) {
