@@ -69,11 +69,15 @@ provide_node() {
 }
 
 [ "$(id -u)" = 0 ] || die 'this takes root: sudo sh multipass/provision.sh'
+# Two windows may find the same thing missing: the second waits, then finds it there.
+exec 8>/run/teleport-env-provision.lock
+flock 8
 step 1 'Looking for what is missing'
 install_packages
 provide_node
 step 3 'Installing the helper'
-bash "$here/scripts/setup-linux.sh"
+# What it starts in the background must not keep the lock.
+bash "$here/scripts/setup-linux.sh" 8>&-
 step 4 'Making /workspaces'
 # Where the host's folders are brought to; it belongs to who works here.
 mkdir -p /workspaces /etc/teleport-env

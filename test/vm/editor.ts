@@ -18,17 +18,24 @@ export async function journey(home: string, extension: string): Promise<void> {
   const folder = join(home, 'projects', 'shop');
   mkdirSync(join(folder, 'node_modules'), { recursive: true });
   writeFileSync(join(folder, 'price.txt'), '1 €\r\n');
+  // Settings of the machine's own are read from here only, and one of them decides when the extension starts.
+  const userDataDir = join(home, 'editor');
+  rmSync(userDataDir, { recursive: true, force: true });
+  mkdirSync(join(userDataDir, 'Machine'), { recursive: true });
+  const own = { [SETTINGS.place]: 'machine', [SETTINGS.multipassPath]: standIn, [SETTINGS.machineName]: settings.name };
+  writeFileSync(join(userDataDir, 'Machine/settings.json'), JSON.stringify(own));
   const editor = await startEditor({
+    userDataDir,
     workspaceFolder: folder,
     developmentPath: extension,
     env: { TELEPORT_ENV_VM_HOME: join(home, 'vms'), XDG_STATE_HOME: join(home, 'state') },
-    settings: { [SETTINGS.place]: 'machine', [SETTINGS.multipassPath]: standIn, [SETTINGS.machineName]: settings.name },
     size: { width: 1360, height: 860 },
   });
   try {
     await inside(editor, folder);
   } catch (error) {
     await editor.screenshot('vm-failed');
+    for (const [name, text] of await editor.logs()) if (/Teleport Env/.test(name)) console.error(text.slice(-6_000));
     throw error;
   } finally {
     await editor.close();

@@ -16,6 +16,8 @@ const HELPER = '/usr/local/bin/teleport-env';
 
 export class Machine {
   #transport: Transport | undefined;
+  /** What brings the machine up at present: a view that connects and somebody who sets it up are one. */
+  #underWay: Promise<Ready> | undefined;
 
   constructor(private readonly world: () => World) {}
 
@@ -30,16 +32,25 @@ export class Machine {
   }
 
   async launch(report: Report, signal?: AbortSignal): Promise<Ready> {
-    const ready = await launch(this.world(), report, signal);
-    this.#transport = ready.transport;
-    return ready;
+    // What was under way may have been refused for want of what a launch makes.
+    await this.#underWay?.catch(() => {});
+    return await this.#alone(launch(this.world(), report, signal));
   }
 
   /** Runs, reachable, with a helper as new as we are. Short where nothing is missing. */
   async prepare(report: Report, signal?: AbortSignal): Promise<Ready> {
-    const ready = await reach(this.world(), report, signal);
-    this.#transport = ready.transport;
-    return ready;
+    return await (this.#underWay ?? this.#alone(reach(this.world(), report, signal)));
+  }
+
+  async #alone(work: Promise<Ready>): Promise<Ready> {
+    this.#underWay = work;
+    try {
+      const ready = await work;
+      this.#transport = ready.transport;
+      return ready;
+    } finally {
+      if (this.#underWay === work) this.#underWay = undefined;
+    }
   }
 
   /** After a lost connection: addresses change, and a machine may have been suspended meanwhile. */
