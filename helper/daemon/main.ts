@@ -9,6 +9,7 @@ import { doctor } from '../engine/doctor.ts';
 import { Layout } from '../engine/layout.ts';
 import { Limiter } from '../engine/limits.ts';
 import type { Machine } from '../engine/machine.ts';
+import { keepReserve } from '../engine/reserve.ts';
 import { openRun, openVolume } from '../engine/volume.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import type { Need } from '../protocol/model.ts';
@@ -53,6 +54,7 @@ export async function serve(options: ServeOptions): Promise<void> {
       hint: 'scripts/setup-linux.sh builds one that does',
     });
   const volume = await openVolume(state, options.volumeBytes);
+  keepReserve(join(volume.path, 'reserve'));
   const cgroups = Cgroup.make(join(cgroupMount, cgroupName(state))).path;
   Cgroup.make(join(cgroups, 'helper'));
   const machine: Machine = {

@@ -18,6 +18,7 @@ import type { CheckpointLayout, SandboxLayout } from '../engine/layout.ts';
 import { defaultLimits } from '../engine/limits.ts';
 import type { Machine } from '../engine/machine.ts';
 import type { NetworkMode, Networks } from '../engine/network.ts';
+import { refillReserve } from '../engine/reserve.ts';
 import { rotationDone, rotationOf } from '../engine/rotation.ts';
 import { LayerStack } from '../engine/stack.ts';
 import { Steps } from '../engine/steps.ts';
@@ -43,7 +44,9 @@ const STRIDE = { checkpoint: 1, branch: 20, session: 20 };
 
 /** Rollbacks and forks remembered, to tell which checkpoints will be wanted. */
 const ACCESSES = 200;
-const STANDBY_LIMITS = { count: 3, bytes: 2 ** 30 };
+const STANDBY_LIMITS = { count: Number(process.env.TELEPORT_ENV_STANDBYS ?? 3), bytes: 2 ** 30 };
+/** So long PID 1 may take to answer after a capture, on the busiest of machines. */
+const ANSWER_MS = 30_000;
 /** That long an answer takes to be written. */
 const REPLY_MS = 2;
 /** By then an answer is on its way, and whoever asked has read it. */
@@ -174,6 +177,16 @@ export class Sandbox {
     if (at.startsWith('k')) return new LayerStack(this.layerPaths(at));
     const branch = this.branch(at);
     return new LayerStack([branch.layout.upper, ...this.layerPaths(branch.record.base)]);
+  }
+
+  /**
+   * The same for reading contents and names. The helper reads as root, so what lies in the base is only for root: others see
+   * what their sandbox holds, and read the host's own files with their own rights.
+   */
+  readable(at: string, uid: number): LayerStack {
+    const whole = this.stack(at);
+    if (uid === 0) return whole;
+    return new LayerStack(whole.paths.slice(0, whole.paths.indexOf(this.layout.skeleton)));
   }
 
   private layerPaths(checkpoint: string): string[] {
@@ -506,7 +519,9 @@ export class Sandbox {
           this.layout.checkpoint(checkpoint).image,
           { frozen: role === 'standby', network: (pid) => this.connect(pid), check: this.checkOf(manifest) },
           steps,
-        );
+        ).catch((error) => {
+          throw this.ofAnotherMachine(manifest, error);
+        });
     if (manifest.filesOnly) this.connect(live.pid);
     if (role === 'standby' && manifest.filesOnly) live.cgroup.freeze();
     const branch = new Branch(this.branchRecord(id, role, checkpoint, live), live, ground.layout, () =>
@@ -526,6 +541,19 @@ export class Sandbox {
       await branch.end('it could not be started');
       throw error;
     }
+  }
+
+  /** An image of another CRIU or kernel is tried all the same: as a rule it works, upwards. Where not, that is the first thing to know. */
+  private ofAnotherMachine({ criu, kernel }: Manifest, error: unknown): unknown {
+    const { criuVersion, kernel: here } = this.around.machine;
+    if (
+      !(error instanceof TeleportError) ||
+      error.code !== 'restoreFailed' ||
+      (criu === criuVersion && kernel === here)
+    )
+      return error;
+    const text = `${error.message} (it was made by CRIU ${criu} on kernel ${kernel}; here are CRIU ${criuVersion} and kernel ${here})`;
+    return new TeleportError('restoreFailed', text, { cause: error });
   }
 
   /** Its memory image is what was written, as far as that is known. */
@@ -659,7 +687,12 @@ export class Sandbox {
   /** Connections again, after a capture. Processes that did not survive it (nor anything else) are a head that died. */
   private async takeUp(branch: Branch): Promise<void> {
     try {
-      await branch.sessions.resume();
+      // CRIU that was killed at the wrong moment leaves processes that are neither alive nor dead.
+      const limit = new AbortController();
+      const never = sleep(ANSWER_MS, undefined, { signal: limit.signal }).then(() => {
+        throw new Error(`PID 1 did not answer within ${ANSWER_MS / 1000} s`);
+      });
+      await Promise.race([branch.sessions.resume(), never]).finally(() => limit.abort());
     } catch (error) {
       this.around.log(`${this.record.id}/${branch.id}: ${(error as Error).message}`);
       this.died(branch);
@@ -980,8 +1013,9 @@ export class Sandbox {
       await removeTree(this.layout.checkpoint(checkpoint).manifest);
       faultPoint('delete:manifest');
       this.manifests.delete(checkpoint);
-      this.save({ undo: this.record.undo.filter((id) => id !== checkpoint) });
       await removeTree(this.layout.checkpoint(checkpoint).dir);
+      refillReserve();
+      this.save({ undo: this.record.undo.filter((id) => id !== checkpoint) });
       this.tell('checkpoint/removed', { sandbox: this.record.id, checkpoint });
       return manifest.bytes;
     });

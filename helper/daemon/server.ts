@@ -109,7 +109,13 @@ function toResponse(error: unknown): ResponseError<ErrorData> {
   if (!(error instanceof TeleportError)) {
     const { message, stack } = error as Error;
     const full = (error as NodeJS.ErrnoException).code === 'ENOSPC';
-    return new ResponseError(SERVER_ERROR, message, { code: full ? 'volumeFull' : 'internal', stack });
+    if (full)
+      return new ResponseError(SERVER_ERROR, 'the state volume is full', {
+        code: 'volumeFull',
+        hint: 'delete checkpoints (teleport-env gc), or files inside the sandboxes',
+        stack,
+      });
+    return new ResponseError(SERVER_ERROR, message, { code: 'internal', stack });
   }
   const { code, hint, process, resource, protocolVersion, stack } = error;
   return new ResponseError(code === 'invalidRequest' ? INVALID_PARAMS : SERVER_ERROR, error.message, {

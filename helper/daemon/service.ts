@@ -12,6 +12,7 @@ import { faultPoint } from '../engine/fault.ts';
 import { defaultLimits } from '../engine/limits.ts';
 import type { Machine } from '../engine/machine.ts';
 import { Networks } from '../engine/network.ts';
+import { refillReserve } from '../engine/reserve.ts';
 import { makeSkeleton, toolFolders } from '../engine/skeleton.ts';
 import { Steps } from '../engine/steps.ts';
 import { removeTree } from '../engine/trees.ts';
@@ -301,6 +302,7 @@ export class Service {
         deleted.push({ sandbox: sandbox.record.id, checkpoint });
       }
     }
+    if (!params.dryRun) refillReserve();
     return { deleted, freedBytes };
   }
 
@@ -488,12 +490,13 @@ export class Service {
       const end = to ?? found.record.head ?? found.record.current;
       return { changes: await diffAsync(found.stack(from), found.stack(end), path ? { under: path } : {}) };
     },
-    'file/stat': async ({ sandbox, at, path }, client) => this.find(client, sandbox).stack(at).stat(path),
+    'file/stat': async ({ sandbox, at, path }, client) =>
+      this.find(client, sandbox).readable(at, client.owner.uid).stat(path),
     'file/list': async ({ sandbox, at, path }, client) => ({
-      entries: this.find(client, sandbox).stack(at).readdir(path),
+      entries: this.find(client, sandbox).readable(at, client.owner.uid).readdir(path),
     }),
     'file/read': async ({ sandbox, at, path, offset, length }, client) => {
-      const file = this.find(client, sandbox).stack(at).open(path);
+      const file = this.find(client, sandbox).readable(at, client.owner.uid).open(path);
       try {
         const data = file.read(offset, length);
         return { data: data.toString('base64'), size: file.size, eof: offset + data.length >= file.size };

@@ -2,6 +2,8 @@
  * Branches restored ahead of time and left frozen. Made one after the other, when nobody waits for anything else; taken by whoever
  * goes to their checkpoint. One that is still being made is waited for: that is sooner than beginning another.
  */
+import { CriuError } from '../engine/criu.ts';
+import { TeleportError } from '../protocol/errors.ts';
 import type { Branch } from './branch.ts';
 
 export interface Workshop {
@@ -10,6 +12,13 @@ export interface Workshop {
   /** The restore failed, or succeeded: what that says of the checkpoint. */
   proven(checkpoint: string, problem: string | null): void;
   end(branch: Branch, reason: string): void;
+}
+
+/** CRIU looked at the image and said no, or the image is damaged. All else (a full volume, CRIU killed) says nothing of the checkpoint. */
+function isBroken(error: unknown): boolean {
+  if (error instanceof TeleportError && error.code !== 'restoreFailed') return error.code === 'checkpointDamaged';
+  if (error instanceof CriuError) return error.code === 'refused';
+  return error instanceof Error && error.cause !== undefined && isBroken(error.cause);
 }
 
 export class Standbys {
@@ -82,10 +91,7 @@ export class Standbys {
       return branch;
     } catch (error) {
       this.wanted = this.wanted.filter((id) => id !== checkpoint);
-      // Anything else, such as a full volume, says nothing of the checkpoint.
-      const { code } = error as { code?: string };
-      if (code === 'restoreFailed' || code === 'checkpointDamaged')
-        this.shop.proven(checkpoint, (error as Error).message);
+      if (isBroken(error)) this.shop.proven(checkpoint, (error as Error).message);
       return null;
     }
   }

@@ -2,6 +2,7 @@
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { faultPoint } from '../engine/fault.ts';
+import { withReserve } from '../engine/reserve.ts';
 import { TeleportError } from '../protocol/errors.ts';
 
 /** @throws TeleportError `checkpointDamaged` where the file is missing, cut short or not of the schema */
@@ -24,7 +25,8 @@ export function readRecord<S extends z.ZodType>(schema: S, file: string): z.infe
 /** `sync`: it is on disk when this returns. */
 export function writeRecord(file: string, record: unknown, options: { sync?: boolean } = {}): void {
   const part = `${file}.part`;
-  writeFileSync(part, JSON.stringify(record, null, 1), { mode: 0o600 });
+  const text = JSON.stringify(record, null, 1);
+  withReserve(() => writeFileSync(part, text, { mode: 0o600 }));
   if (options.sync) {
     const fd = openSync(part, 'r');
     fsyncSync(fd);

@@ -3,8 +3,8 @@
  * All outside state of a branch is its folder, its cgroup and its PID 1; mounts and namespaces go with the processes.
  */
 import { execFile } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { mkdirSync, readFileSync, rmSync, statfsSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { TeleportError } from '../protocol/errors.ts';
 import { Cgroup } from './cgroup.ts';
@@ -15,6 +15,7 @@ import type { BranchLayout } from './layout.ts';
 import type { Limits } from './limits.ts';
 import type { Machine } from './machine.ts';
 import { park, settle } from './network.ts';
+import { refillReserve, withReserve } from './reserve.ts';
 import { Steps } from './steps.ts';
 import { makeLike, removeTree } from './trees.ts';
 
@@ -77,7 +78,7 @@ async function abandon(ground: Ground, cgroup: Cgroup): Promise<void> {
 
 /** The first branch of a sandbox, or one of a files-only checkpoint: nothing runs in it but PID 1. */
 export async function launch(machine: Machine, ground: Ground, payload: Payload, hostname: string): Promise<Live> {
-  const cgroup = prepare(ground);
+  const cgroup = withReserve(() => prepare(ground));
   try {
     faultPoint('branch:prepared');
     const words = ['launch', ...worldArguments(world(machine, ground)), ...payloadArguments(payload, hostname)];
@@ -123,10 +124,16 @@ export async function activate(
   options: { frozen: boolean; network?: (pid: number) => void; check?: () => Promise<void> },
   steps = new Steps(),
 ): Promise<Live> {
-  const cgroup = prepare(ground);
+  let cgroup: Cgroup;
+  try {
+    cgroup = withReserve(() => prepare(ground));
+  } catch (cause) {
+    throw explainRestore(cause, ground);
+  }
   steps.done('branch folder and cgroup made');
   const checked = options.check?.();
-  checked?.catch(() => {}); // told below
+  const damaged = new AbortController();
+  checked?.catch(() => damaged.abort()); // told below
   try {
     faultPoint('branch:prepared');
     const prefix = [machine.init, 'enter', ...worldArguments(world(machine, ground)), '--'];
@@ -140,6 +147,9 @@ export async function activate(
         tcpEstablished: true,
         fileLocks: true,
         logLevel: 2,
+        // CRIU can wait for ever for pages that are not there.
+        signal: damaged.signal,
+        killAfterMs: 300,
       },
       {
         'setup-namespaces': (root) => {
@@ -164,13 +174,19 @@ export async function activate(
   } catch (cause) {
     await abandon(ground, cgroup);
     await checked; // that the image is damaged says more than what CRIU found
-    throw explainRestore(cause);
+    throw explainRestore(cause, ground);
   }
 }
 
-function explainRestore(cause: unknown): TeleportError {
+/** CRIU tells a full file system by whatever it could not do then. */
+function isFull({ layout }: Ground): boolean {
+  const { bavail, bsize } = statfsSync(dirname(layout.dir));
+  return bavail * bsize < 1 << 20;
+}
+
+function explainRestore(cause: unknown, ground: Ground): TeleportError {
   const text = `the checkpoint could not be restored: ${(cause as Error).message}`;
-  const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC' || /No space left/.test(text);
+  const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC' || /No space left/.test(text) || isFull(ground);
   return full
     ? new TeleportError('volumeFull', `${text} (the state volume is full)`, {
         hint: 'teleport-env gc frees space',
@@ -184,6 +200,7 @@ export async function retire(layout: BranchLayout, cgroup: Cgroup): Promise<void
   await cgroup.end();
   faultPoint('branch:retired');
   await removeTree(layout.dir);
+  refillReserve();
 }
 
 /** Host pids of a branch without its PID 1. */

@@ -205,7 +205,10 @@ function explain(cause: unknown): TeleportError {
     ? error.message.replace(new RegExp(`\\b${error.process!.pid}\\b`, 'g'), `${culprit.pid}`)
     : error.message;
   return new TeleportError('cannotCapture', message, {
-    hint: 'end that process, or make a checkpoint of files only',
+    hint:
+      error.code === 'crashed'
+        ? 'processes that it was just looking at may have ended with it: where one is missed, roll back to the newest checkpoint'
+        : 'end that process, or make a checkpoint of files only',
     process: culprit,
     resource: error.resource,
     cause,

@@ -85,7 +85,9 @@ export async function converse(launch: CriuLaunch, request: Request, talk: Talk)
       child.once('error', reject);
       child.once('exit', (code, signal) => resolve(signal ? `was ended by ${signal}` : `ended with exit code ${code}`));
     });
-    ended.catch(() => {});
+    // A process that CRIU had begun to restore may hold the other end open when CRIU itself is gone.
+    const hangUp = (): void => void setTimeout(() => ours.destroy(), 20);
+    ended.then(hangUp, hangUp);
     const response = await exchange(ours, request, talk);
     const end = await ended.catch((cause: unknown) => {
       throw new NoAnswer(`${command} could not be started`, { stderr, killed, cause });

@@ -40,12 +40,16 @@ export class HelperProcess {
   private readonly connections: Connection[] = [];
   /** Holds the word of the fault to come (helper/engine/fault.ts), where the daemon was started with faults. */
   readonly fault = join(this.dir, 'fault');
-  private faults = false;
+  private env: Record<string, string> = {};
 
   /** @param volumeBytes of the state volume; sparse */
-  static async start(volumeBytes = 4 * 1024 ** 3, options: { faults?: boolean } = {}): Promise<HelperProcess> {
+  static async start(
+    volumeBytes = 4 * 1024 ** 3,
+    options: { faults?: boolean; standbys?: number } = {},
+  ): Promise<HelperProcess> {
     const helper = new HelperProcess();
-    helper.faults = options.faults ?? false;
+    if (options.faults) helper.env.TELEPORT_ENV_FAULT = helper.fault;
+    if (options.standbys !== undefined) helper.env.TELEPORT_ENV_STANDBYS = String(options.standbys);
     await helper.run(volumeBytes);
     return helper;
   }
@@ -64,7 +68,7 @@ export class HelperProcess {
     this.child = spawn(process.execPath, args, {
       stdio: ['ignore', out, out],
       cwd: '/',
-      env: { ...process.env, ...(this.faults ? { TELEPORT_ENV_FAULT: this.fault } : {}) },
+      env: { ...process.env, ...this.env },
     });
     for (const deadline = Date.now() + 30_000; ; await sleep(20)) {
       try {
