@@ -56,7 +56,8 @@ install_programs() {
 sources() {
   found=$(apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) main|$(ORIGIN)' 'Created-By: Packages' 2>/dev/null |
     sed -n "s/^\(deb [^ ]* ${SUITE}[a-z-]* main\)|Debian\$/\1/p" | sort -u)
-  if [ -n "$found" ]; then echo "$found"; else echo "deb http://deb.debian.org/debian $SUITE main"; fi
+  if [ -z "$found" ]; then echo "setup-vm: apt knows no Debian mirror to make a $SUITE guest from" >&2; return 1; fi
+  echo "$found"
 }
 
 build_guest() {
