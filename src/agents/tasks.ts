@@ -74,6 +74,7 @@ class Run implements Pseudoterminal {
     this.writer.fire(text.replace(/\r?\n/g, '\r\n'));
   }
 
+  /** With this side's paths, which problem matchers look for. */
   private async run(): Promise<number> {
     const { helper, store } = this.app;
     const { line, undoOnFail = false } = this.definition;
@@ -83,11 +84,14 @@ class Run implements Pseudoterminal {
     if (sandbox === undefined) return 1;
     const stream = `task-${Date.now()}-${Math.random()}`;
     const decoder = new TextDecoder();
+    const here = helper.place.outputHere?.() ?? { push: (text: string) => text, end: () => '' };
     this.listening = helper.onNotification('run/output', (part) => {
-      if (part.stream === stream) this.write(decoder.decode(Buffer.from(part.data, 'base64'), { stream: true }));
+      if (part.stream === stream)
+        this.write(here.push(decoder.decode(Buffer.from(part.data, 'base64'), { stream: true })));
     });
     const ran = await helper.ask('run', { sandbox, line, undoOnFail, stream }, { timeoutMs: 0 });
     this.listening.dispose();
+    this.write(here.end());
     const made = ran.checkpoint ? ` · ${ran.checkpoint.id}` : ran.undone ? ` · ${t('undone')}` : '';
     this.write(`\x1b[2mexit ${ran.exitCode}${made}\x1b[22m\n`);
     return ran.exitCode;

@@ -1,3 +1,4 @@
+import type { OutputMap } from './multipass/output.ts';
 import type { Wire, WireEvents } from './wire.ts';
 
 /**
@@ -23,6 +24,8 @@ export interface Place {
   toHelperPath(path: string): string;
   /** The other way round; one that only the other side has stays as it is. */
   fromHelperPath(path: string): string;
+  /** For output that is read on this side, by a task's problem matchers; left out where paths are the same on both. */
+  outputHere?(): OutputMap;
 }
 
 export interface Executable {

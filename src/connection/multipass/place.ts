@@ -7,8 +7,10 @@ import type { Wire, WireEvents } from '../wire.ts';
 import { MultipassError } from './errors.ts';
 import type { Report } from './launch-output.ts';
 import type { Machine } from './machine.ts';
+import { pathsOfThisHost } from './output.ts';
 import { watchForSleep } from './sleep.ts';
 import { answerHere, type HostSide } from './workspace/host-requests.ts';
+import { asEditor } from './workspace/paths.ts';
 
 export interface MultipassPlaceOptions {
   readonly machine: Machine;
@@ -43,7 +45,8 @@ export function multipassPlace(options: MultipassPlaceOptions): Place {
       options.survivesReload() ? { ...machine.shellProgram(sandbox, branch, session), env: {} } : null,
     setUp: () => null,
     toHelperPath: (path) => machine.toMachine(path),
-    fromHelperPath: (path) => machine.toHost(path) ?? path,
+    fromHelperPath: (path) => asEditor(machine.toHost(path) ?? path),
+    outputHere: () => pathsOfThisHost((path) => machine.toHost(path)),
   };
 }
 

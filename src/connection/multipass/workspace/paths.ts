@@ -16,6 +16,11 @@ export function normalHost(path: string, platform: NodeJS.Platform): string {
   return /^[a-z]:/.test(bare) ? bare[0]!.toUpperCase() + bare.slice(1) : bare;
 }
 
+/** As the editor spells a path of Windows, with a small drive letter: its own are compared with ours letter by letter. */
+export function asEditor(path: string): string {
+  return /^[A-Z]:\\/.test(path) ? path[0]!.toLowerCase() + path.slice(1) : path;
+}
+
 /** Whether the host's file system, as it usually is, takes two names for one that differ in case. */
 function folded(path: string, platform: NodeJS.Platform): string {
   return platform === 'win32' || platform === 'darwin' ? path.toLowerCase() : path;
