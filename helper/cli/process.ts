@@ -28,24 +28,36 @@ export async function runProcess(
   const { stdin, output, ...rest } = params;
   const started = performance.now();
   const ending = deferred<number>();
-  const session = await AttachedSession.open(
-    helper,
-    { ...rest, kind: 'process' },
-    {
-      output: (stream, data) => output?.(stream, data),
-      exit: ending.resolve,
-      gone: (reason) => ending.reject(new TeleportError('unknownSession', `the command is gone: ${reason}`)),
-    },
+  let session: AttachedSession | undefined;
+  // Listened to before there is a process: its first output may be what makes somebody send us one.
+  const early = new Set<number>();
+  const pass = (signal: number) => {
+    if (session) void session.signal(signal).catch(() => {});
+    else if (early.has(signal)) ending.reject(new TeleportError('cancelled', 'cancelled before the command ran'));
+    else early.add(signal);
+  };
+  const stops = Object.entries(FORWARDED).map(([name, number]) =>
+    ctx.io.onSignal(name as keyof typeof FORWARDED, () => pass(number)),
   );
   const lost = () => ending.reject(new TeleportError('noHelper', 'the helper ended while the command ran'));
   helper.lost.addEventListener('abort', lost);
-  const stops = Object.entries(FORWARDED).map(([name, number]) =>
-    ctx.io.onSignal(name as keyof typeof FORWARDED, () => void session.signal(number).catch(() => {})),
-  );
-  const unread = () => void session.signal(SIGPIPE).catch(() => {});
+  const unread = () => pass(SIGPIPE);
   ctx.unread.signal.addEventListener('abort', unread);
-  const stopInput = forward(stdin, session);
+  let stopInput = () => {};
   try {
+    const opening = AttachedSession.open(
+      helper,
+      { ...rest, kind: 'process' },
+      {
+        output: (stream, data) => output?.(stream, data),
+        exit: ending.resolve,
+        gone: (reason) => ending.reject(new TeleportError('unknownSession', `the command is gone: ${reason}`)),
+      },
+    );
+    // Its end may be here before the answer that names it.
+    session = await Promise.race([opening, ending.promise.then(() => opening)]);
+    for (const signal of early) pass(signal);
+    stopInput = forward(stdin, session);
     const exitCode = await ending.promise;
     const late = params.timeoutMs !== undefined && performance.now() - started >= params.timeoutMs;
     return { exitCode, timedOut: late && exitCode === KILLED };
@@ -54,7 +66,7 @@ export async function runProcess(
     for (const stop of stops) stop();
     helper.lost.removeEventListener('abort', lost);
     ctx.unread.signal.removeEventListener('abort', unread);
-    session.detach();
+    session?.detach();
   }
 }
 

@@ -302,6 +302,40 @@ describe('teleport-env', () => {
       assert.equal(ran.code, 130);
     });
 
+    it('passes on a signal that comes before the helper has named the process', async () => {
+      let send: (signal: string) => void = () => {};
+      const ran = await against(
+        {
+          'session/open': (_, fake) => {
+            out(fake, 'stdout', 'ready');
+            send('SIGINT');
+            return { session: 'x1' };
+          },
+          'session/write': () => ({}),
+          'session/signal': ({ signal }, fake) => {
+            fake.notify('session/exit', { ...session, exitCode: 128 + signal });
+            return {};
+          },
+        },
+        ['exec', '--', 'server'],
+        { signals: (by) => (send = by) },
+      );
+      assert.deepEqual([ran.code, ran.stdout], [130, 'ready']);
+    });
+
+    it('is left by a second Ctrl-C where the helper does not answer', async () => {
+      let send: (signal: string) => void = () => {};
+      const silent = () => {
+        send('SIGINT');
+        send('SIGINT');
+        return new Promise<never>(() => {});
+      };
+      const ran = await against({ 'session/open': silent }, ['exec', '--json', '--', 'x'], {
+        signals: (by) => (send = by),
+      });
+      assert.deepEqual([ran.code, json(ran).error.code], [1, 'cancelled']);
+    });
+
     it('ends when the helper does', async () => {
       const ran = await against(
         {

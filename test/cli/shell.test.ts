@@ -8,14 +8,19 @@ const base64 = (text: string) => Buffer.from(text).toString('base64');
 const at = { sandbox: 's1', branch: 'b2', session: 'x3' };
 const soon = (act: () => void) => void setTimeout(act, 20);
 
-async function shell(replies: Replies, argv: string[] = [], tty = true) {
+async function shell(
+  replies: Replies,
+  argv: string[] = [],
+  tty = true,
+  signals?: (send: (signal: string) => void) => void,
+) {
   const fake = await FakeHelper.start({ 'sandbox/list': () => ({ sandboxes: [aSandbox()] }), ...replies });
   const stdin = new PassThrough();
   const raw: boolean[] = [];
   Object.assign(stdin, { setRawMode: (on: boolean) => raw.push(on) });
   stdin.write('ls\r');
   try {
-    const options = tty ? { stdin, tty: { columns: 80, rows: 24 } } : { stdin };
+    const options = tty ? { stdin, signals, tty: { columns: 80, rows: 24 } } : { stdin, signals };
     return { ...(await cli(fake, ['shell', ...argv], { ...options, env: { TERM: 'xterm' } })), fake, raw };
   } finally {
     await fake.stop();
@@ -112,6 +117,24 @@ describe('shell', () => {
     );
     assert.deepEqual([ran.code, attached], [0, 2]);
     assert.match(ran.stdout, /screen 1.*\x1b\[2J.*screen 2/s);
+  });
+
+  it('leaves no session behind where the window is closed while it opens', async () => {
+    let send: (signal: string) => void = () => {};
+    const ran = await shell(
+      {
+        'session/open': () => {
+          send('SIGHUP');
+          return { session: 'x3' };
+        },
+        'session/write': () => ({}),
+        'session/close': () => ({}),
+      },
+      [],
+      true,
+      (by) => (send = by),
+    );
+    assert.deepEqual([ran.code, ran.fake.called('session/close').length], [129, 1]);
   });
 
   it('shows how one that has ended ended', async () => {

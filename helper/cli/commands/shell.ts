@@ -44,6 +44,7 @@ export function registerShell(program: Command, ctx: Context): void {
 class Shell {
   #session: AttachedSession | undefined;
   readonly #ending = deferred<number>();
+  #left = false;
   /** Keys typed while the daemon is away are kept and not lost. */
   #keys: Promise<void> = Promise.resolve();
 
@@ -55,20 +56,24 @@ class Shell {
 
   async run(): Promise<number> {
     const { stdin, stdout } = this.ctx.io;
-    await this.#open();
-    const stops = this.#listen();
+    // Before there is a session: a window that is closed meanwhile must not leave one behind.
+    const stops = this.#listenToSignals();
+    const restore = () => {
+      stdin.setRawMode?.(false);
+      stdout.write(RESTORE);
+    };
     try {
+      await this.#open();
+      stops.push(...this.#listen());
+      if (this.#left) await this.#leave();
       if (this.#tty) {
+        stops.push(restore);
         stdin.setRawMode?.(true);
         stdout.write(KEEP_TITLE);
       }
       return await this.#ending.promise;
     } finally {
       for (const stop of stops) stop();
-      if (this.#tty) {
-        stdin.setRawMode?.(false);
-        stdout.write(RESTORE);
-      }
       this.#session?.detach();
     }
   }
@@ -155,21 +160,32 @@ class Shell {
     };
     stdin.on('data', onData).once('end', onEnd);
     stdout.on('resize', resize);
-    // Raw mode hands Ctrl-C over as a key. These come from elsewhere: the window is closed, or somebody ends us.
+    return [
+      () => stdin.off('data', onData).off('end', onEnd).pause(),
+      () => clearTimeout(ending),
+      () => stdout.off('resize', resize),
+    ];
+  }
+
+  /** Raw mode hands Ctrl-C over as a key. These come from elsewhere: the window is closed, or somebody ends us. */
+  #listenToSignals(): (() => void)[] {
     const leave = () => {
-      if (this.options.session !== undefined) return this.#ending.resolve(129);
-      const closing = this.#session?.close() ?? Promise.resolve();
-      void closing.catch(() => {}).finally(() => this.#ending.resolve(129));
+      this.#left = true;
+      void this.#leave();
     };
     const interrupt = () => void this.#session?.signal(2).catch(() => {});
     return [
       this.ctx.io.onSignal('SIGHUP', leave),
       this.ctx.io.onSignal('SIGTERM', leave),
       this.ctx.io.onSignal('SIGINT', interrupt),
-      () => stdin.off('data', onData).off('end', onEnd).pause(),
-      () => clearTimeout(ending),
-      () => stdout.off('resize', resize),
     ];
+  }
+
+  /** A session of our own ends with us; one that we attached to goes on. Before there is one, {@link run} comes back to it. */
+  async #leave(): Promise<void> {
+    if (!this.#session) return;
+    if (this.options.session === undefined) await this.#session.close().catch(() => {});
+    this.#ending.resolve(129);
   }
 
   get #tty(): boolean {
