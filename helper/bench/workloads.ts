@@ -1,5 +1,6 @@
 /** The workloads of the goals, each a function that measures its rows. Peers and ours alternate within one run. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { copyInWorkload } from './copy-in.ts';
 import { COUNTER_PY, MEMORY_PY, SQLITE_PY } from './inside.ts';
 import { original } from './peers/original.ts';
 import { plainCriu } from './peers/plain-criu.ts';
@@ -456,4 +457,5 @@ export const WORKLOADS: Record<string, (bench: Bench) => Promise<void>> = {
   'wide-1000': wide,
   mcts,
   upkeep,
+  'copy-in': copyInWorkload,
 };

@@ -2,11 +2,15 @@
  * The workspace's way in. It is read with the caller's rights, by programs that run as the caller: so nothing gets in that
  * they could not read, and no trick with links makes root read it for them.
  */
-import { spawn } from 'node:child_process';
-import { chmodSync, chownSync } from 'node:fs';
+import { chownSync, fchmodSync, fchownSync } from 'node:fs';
 import { join } from 'node:path';
+import { asUser } from '../engine/as-user.ts';
+import { close, lastTimes, OPEN_PATH, openBeneath, openRoot, setTimesOf, statOf } from '../engine/at.ts';
+import { cBytes, check, libc } from '../engine/libc.ts';
 import { makeLike, opaque } from '../engine/skeleton.ts';
+import { copyXattrs } from '../engine/xattrs.ts';
 import { TeleportError } from '../protocol/errors.ts';
+import { asCaller } from './as-caller.ts';
 import type { Owner } from './owner.ts';
 
 /** Places that are the system's: a copy of one of them as a workspace could not stand at its own path. */
@@ -29,6 +33,10 @@ const SYSTEM = [
   '/.teleport-env',
 ];
 
+const AT_EMPTY_PATH = 0x1000;
+/** Between two words on how far the copy is. */
+const TELL_MS = 100;
+
 /** @throws TeleportError `invalidRequest`, `workspaceNotFolder` */
 export function checkWorkspacePath(path: string): void {
   if (!path.startsWith('/') || path.split('/').some((p) => p === '..' || p === '.') || path.includes('\0'))
@@ -40,37 +48,7 @@ export function checkWorkspacePath(path: string): void {
     });
 }
 
-interface Done {
-  code: number;
-  stdout: Buffer;
-  stderr: string;
-}
-
-/** Runs a program as the caller. */
-function asCaller(owner: Owner, argv: string[], options: { cwd?: string; signal?: AbortSignal } = {}): Promise<Done> {
-  // setpriv sets the groups too, which spawn's uid and gid would leave as root's.
-  const groups = owner.groups.length ? ['--groups', owner.groups.join(',')] : ['--clear-groups'];
-  const drop = ['setpriv', '--reuid', String(owner.uid), '--regid', String(owner.gid), ...groups, '--', ...argv];
-  return new Promise((resolve, reject) => {
-    const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8' };
-    const child = spawn(drop[0]!, drop.slice(1), {
-      cwd: options.cwd ?? '/',
-      env,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      signal: options.signal,
-    });
-    const out: Buffer[] = [];
-    let stderr = '';
-    child.stdout.on('data', (d: Buffer) => out.push(d));
-    child.stderr.on('data', (d: Buffer) => {
-      if (stderr.length < 4000) stderr += d.toString();
-    });
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code: code ?? 1, stdout: Buffer.concat(out), stderr: stderr.trim() }));
-  });
-}
-
-/** Copies the workspace into `layer` at its own path. @returns how many entries */
+/** Copies the workspace into `layer` at its own path: modes, times, owners, links, xattrs and holes as they are. */
 export async function copyIn(
   owner: Owner,
   workspace: string,
@@ -83,7 +61,7 @@ export async function copyIn(
   },
 ): Promise<void> {
   const source = workspace.replace(/\/+$/, '');
-  const kind = await asCaller(owner, ['stat', '-L', '-c', '%F %a %u %g', '--', source]);
+  const kind = await asCaller(owner, ['stat', '-L', '-c', '%F', '--', source]);
   if (kind.code !== 0)
     throw /No such file/.test(kind.stderr)
       ? new TeleportError('workspaceMissing', `there is no folder ${source}`)
@@ -99,19 +77,104 @@ export async function copyIn(
   makeLike(layer, options.base, source);
   const target = join(layer, source);
   opaque(target);
-  const [mode, uid, gid] = kind.stdout.toString().trim().split(' ').slice(-3) as [string, string, string];
   chownSync(target, owner.uid, owner.gid);
-  const wanted = splitNul(names.stdout).filter((name) => !options.exclude.includes(name.toString()));
-  options.progress('copying the workspace', 0, wanted.length);
-  for (let at = 0; at < wanted.length; at += 500) {
-    const part = wanted.slice(at, at + 500).map((name) => `${source}/${name}`);
-    const args = ['cp', '-a', '--reflink=auto', '-t', '.', '--', ...part];
-    const copied = await asCaller(owner, args, { cwd: target, signal: options.signal });
+  const wanted = splitNul(names.stdout)
+    .filter((name) => !options.exclude.includes(name.toString()))
+    .map((name) => `${source}/${name}`);
+  const batches = batchesOf(wanted);
+  const { total, foreign } = await survey(owner, source, batches);
+  let done = 0;
+  let told = 0;
+  const tell = () => options.progress('copying the workspace', Math.min(done, total), total);
+  // One line an entry: names are quoted, so none has a second.
+  const count = (part: Buffer) => {
+    for (const byte of part) if (byte === 0x0a) done++;
+    if (performance.now() - told < TELL_MS) return;
+    told = performance.now();
+    tell();
+  };
+  tell();
+  for (const batch of batches) {
+    const args = ['cp', '-a', '-v', '--reflink=auto', '-t', '.', '--', ...batch];
+    const copied = await asCaller(owner, args, { cwd: target, signal: options.signal, onOutput: count });
     if (copied.code !== 0) throw explainCopy(source, copied.stderr);
-    options.progress('copying the workspace', Math.min(at + 500, wanted.length), wanted.length);
   }
-  chownSync(target, Number(uid), Number(gid));
-  chmodSync(target, Number.parseInt(mode, 8));
+  tell();
+  finish(owner, source, target, foreign);
+}
+
+/** Hard links are kept among what one program copies: so as much as fits (a command line takes 2 MB as a rule, 8 bytes a pointer). */
+function batchesOf(paths: string[], most = 1_000_000): string[][] {
+  const batches: string[][] = [];
+  let size = most;
+  for (const path of paths) {
+    const bytes = Buffer.byteLength(path) + 9;
+    if (size + bytes > most) {
+      batches.push([]);
+      size = 0;
+    }
+    batches.at(-1)!.push(path);
+    size += bytes;
+  }
+  return batches;
+}
+
+/** Somebody else's file in the workspace, by its path there as latin1 bytes. */
+interface Foreign {
+  uid: number;
+  gid: number;
+  path: string;
+}
+
+/** How many entries there are, and which of them a copy made by the caller would not give their owner. */
+async function survey(
+  owner: Owner,
+  source: string,
+  batches: string[][],
+): Promise<{ total: number; foreign: Foreign[] }> {
+  const own = ['(', '-uid', String(owner.uid), '-gid', String(owner.gid), '-printf', '\\0', ')'];
+  const foreign: Foreign[] = [];
+  let total = 0;
+  for (const batch of batches) {
+    // What it can't read, cp can't either, and says so better.
+    const { stdout } = await asCaller(owner, ['find', ...batch, ...own, '-o', '-printf', '%U %G %p\\0']);
+    for (const entry of stdout.toString('latin1').split('\0').slice(0, -1)) {
+      total++;
+      const [, uid, gid, path] = /^(\d+) (\d+) (.*)$/s.exec(entry) ?? [];
+      if (path) foreign.push({ uid: Number(uid), gid: Number(gid), path: path.slice(Buffer.byteLength(source) + 1) });
+    }
+  }
+  return { total, foreign: owner.uid === 0 ? [] : foreign };
+}
+
+/**
+ * What the caller's own copy could not do: owners that are not the caller (a set-id bit of theirs is dropped, as by any
+ * copy), and the attributes of the folder itself.
+ */
+function finish(owner: Owner, source: string, target: string, foreign: Foreign[]): void {
+  const to = openRoot(target);
+  try {
+    for (const { uid, gid, path } of foreign) {
+      const fd = openBeneath(to, path, OPEN_PATH);
+      if (fd === null) continue;
+      const result = libc().fchownat(fd, cBytes(''), uid, gid, AT_EMPTY_PATH);
+      close(fd);
+      check(result, 'fchownat', path);
+    }
+    const from = asUser(owner, () => openRoot(source));
+    try {
+      const { uid, gid, mode } = statOf(from);
+      const times = lastTimes();
+      fchownSync(to, uid, gid);
+      fchmodSync(to, mode & 0o7777);
+      copyXattrs(from, to, (name) => name.startsWith('user.') || name.startsWith('system.posix_acl'));
+      setTimesOf(to, times);
+    } finally {
+      close(from);
+    }
+  } finally {
+    close(to);
+  }
 }
 
 function explainCopy(source: string, stderr: string): TeleportError {
