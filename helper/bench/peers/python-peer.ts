@@ -25,7 +25,7 @@ threading.Thread(target=reap, daemon=True).start()
 export class PythonPeer {
   private readonly child: ChildProcess;
   private readonly dir = mkdtempSync(join(tmpdir(), 'teleport-peer-'));
-  private readonly waiting: ((line: string) => void)[] = [];
+  private readonly lines: AsyncIterator<string>;
   private readonly name: string;
   private said = '';
 
@@ -40,18 +40,13 @@ export class PythonPeer {
     this.child.stderr!.on('data', (data: Buffer) => {
       this.said = (this.said + data.toString()).slice(-2000);
     });
-    const lines = createInterface({ input: this.child.stdout! });
-    lines.on('line', (line) => this.waiting.shift()?.(line));
-    lines.on('close', () => {
-      for (const answer of this.waiting.splice(0)) answer('');
-    });
+    // Keeps lines that come before anybody asks: one peer is ready while another is still measured.
+    this.lines = createInterface({ input: this.child.stdout! })[Symbol.asyncIterator]();
   }
 
   private async next(line?: string): Promise<string> {
-    const answer = new Promise<string>((resolve) => this.waiting.push(resolve));
-    if (this.child.exitCode !== null) for (const resolve of this.waiting.splice(0)) resolve('');
-    else if (line) this.child.stdin!.write(`${line}\n`);
-    const said = await answer;
+    if (line && this.child.exitCode === null) this.child.stdin!.write(`${line}\n`);
+    const { value: said } = await this.lines.next();
     if (!said) throw new Error(`${this.name} failed: ${this.said.trim().split('\n').slice(-4).join(' ')}`);
     return said;
   }
