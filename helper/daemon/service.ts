@@ -33,7 +33,8 @@ import type { Client } from './client.ts';
 import { checkWorkspacePath, copyIn } from './copy-in.ts';
 import { nameAndHome } from './owner.ts';
 import { portsOf } from './ports.ts';
-import { Sandbox, type Surroundings } from './sandbox.ts';
+import { Sandbox } from './sandbox.ts';
+import type { Surroundings } from './sandbox-state.ts';
 import { readRecord } from './store.ts';
 import { whyFailed } from './why.ts';
 
@@ -295,9 +296,9 @@ export class Service {
     const deleted: Result<'gc'>['deleted'] = [];
     let freedBytes = 0;
     for (const sandbox of params.sandbox ? [this.find(client, params.sandbox)] : this.own(client)) {
-      const nodes = [...sandbox.tree.values()];
-      for (const checkpoint of collect(nodes, sandbox.needed(), params, Date.now())) {
-        freedBytes += sandbox.tree.get(checkpoint)?.bytes ?? 0;
+      const nodes = [...sandbox.catalogue.tree.values()];
+      for (const checkpoint of collect(nodes, sandbox.branches.needed(), params, Date.now())) {
+        freedBytes += sandbox.catalogue.tree.get(checkpoint)?.bytes ?? 0;
         if (!params.dryRun) await sandbox.delete(checkpoint);
         deleted.push({ sandbox: sandbox.record.id, checkpoint });
       }
@@ -357,7 +358,7 @@ export class Service {
       return {};
     },
     'checkpoint/create': async ({ sandbox, branch, command, expect, ...words }, client) => {
-      this.find(client, sandbox).expect(expect);
+      this.find(client, sandbox).branches.expect(expect);
       const kind = command === undefined ? 'explicit' : 'run';
       const { checkpoint, steps } = await this.find(client, sandbox).createCheckpoint(
         { kind, command, ...words },
@@ -367,14 +368,14 @@ export class Service {
     },
     'checkpoint/list': async ({ sandbox, limit, before }, client) => {
       const found = this.find(client, sandbox);
-      let checkpoints = found.checkpoints();
+      let checkpoints = found.catalogue.list();
       if (before) checkpoints = checkpoints.filter((c) => Number(c.id.slice(1)) < Number(before.slice(1)));
       const more = limit !== undefined && checkpoints.length > limit;
       const { head, current } = found.record;
       return { checkpoints: limit ? checkpoints.slice(0, limit) : checkpoints, head, current, more };
     },
     'checkpoint/label': async ({ sandbox, checkpoint, label }, client) => ({
-      checkpoint: this.find(client, sandbox).label(checkpoint, label),
+      checkpoint: this.find(client, sandbox).catalogue.label(checkpoint, label),
     }),
     'checkpoint/delete': async ({ sandbox, checkpoint }, client) => {
       await this.find(client, sandbox).delete(checkpoint);
@@ -382,13 +383,13 @@ export class Service {
     },
     'checkpoint/rollback': ({ sandbox, checkpoint, discard, expect }, client) => {
       const found = this.find(client, sandbox);
-      found.expect(expect);
+      found.branches.expect(expect);
       return found.rollback(checkpoint, { discard });
     },
     'checkpoint/undo': ({ sandbox }, client) => this.find(client, sandbox).undo(),
     'branch/fork': async ({ sandbox, checkpoint, expect }, client) => {
-      this.find(client, sandbox).expect(expect);
-      const { steps, ...forked } = await this.find(client, sandbox).fork(checkpoint);
+      this.find(client, sandbox).branches.expect(expect);
+      const { steps, ...forked } = await this.find(client, sandbox).branches.fork(checkpoint);
       return { ...forked, steps: steps.all };
     },
     'branch/promote': ({ sandbox, branch, discard }, client) => this.find(client, sandbox).promote(branch, { discard }),
@@ -398,14 +399,14 @@ export class Service {
     },
     'session/open': async (params, client) => {
       const sandbox = this.find(client, params.sandbox);
-      const branch = sandbox.branch(params.branch);
+      const branch = sandbox.branches.get(params.branch);
       const { kind, port, rows = 24, cwd = sandbox.record.workspace, timeoutMs, attach } = params;
       const cols = kind === 'dial' ? port : (params.cols ?? 80);
       if (cols === undefined) throw new TeleportError('invalidRequest', 'to dial takes a port');
-      const id = sandbox.nextSession();
+      const id = sandbox.state.nextSession();
       const argv = params.argv ?? (kind === 'terminal' ? ['bash', '-i'] : kind === 'dial' ? [] : null);
       if (!argv) throw new TeleportError('invalidRequest', 'a process needs a command');
-      const env = sandbox.environment({
+      const env = sandbox.state.environment({
         ...(kind === 'terminal' ? { TERM: 'xterm-256color', COLORTERM: 'truecolor' } : {}),
         ...params.env,
       });
@@ -417,7 +418,7 @@ export class Service {
     },
     'session/attach': async (params, client) => {
       const sandbox = this.find(client, params.sandbox);
-      const branch = sandbox.branch(params.branch);
+      const branch = sandbox.branches.get(params.branch);
       const { sessions } = branch;
       const { session: id, cols, rows } = params;
       const listed = (await sessions.list()).find((s) => s.id === id);
@@ -427,31 +428,31 @@ export class Service {
       return { session: toSession(branch.id, listed), scrollback: scrollback.toString('base64') };
     },
     'session/write': async ({ sandbox, branch, session, data, eof }, client) => {
-      const { sessions } = this.find(client, sandbox).branch(branch);
+      const { sessions } = this.find(client, sandbox).branches.get(branch);
       if (data) await sessions.write(session, Buffer.from(data, 'base64'));
       if (eof) await sessions.write(session, 'end');
       return {};
     },
     'session/resize': async ({ sandbox, branch, session, cols, rows }, client) => {
-      await this.find(client, sandbox).branch(branch).sessions.resize(session, cols, rows);
+      await this.find(client, sandbox).branches.get(branch).sessions.resize(session, cols, rows);
       return {};
     },
     'session/signal': async ({ sandbox, branch, session, signal }, client) => {
-      await this.find(client, sandbox).branch(branch).sessions.signal(session, signal);
+      await this.find(client, sandbox).branches.get(branch).sessions.signal(session, signal);
       return {};
     },
     'session/close': async ({ sandbox, branch, session }, client) => {
-      await this.find(client, sandbox).branch(branch).sessions.close(session);
+      await this.find(client, sandbox).branches.get(branch).sessions.close(session);
       return {};
     },
     'session/list': async ({ sandbox, branch: id }, client) => {
-      const branch = this.find(client, sandbox).branch(id);
+      const branch = this.find(client, sandbox).branches.get(id);
       return { sessions: (await branch.sessions.list()).map((s) => toSession(branch.id, s)) };
     },
     run: async (params, client, token) => {
       const sandbox = this.find(client, params.sandbox);
-      const branch = sandbox.branch(params.branch);
-      sandbox.expect(params.expect);
+      const branch = sandbox.branches.get(params.branch);
+      sandbox.branches.expect(params.expect);
       const before = branch.record.checkpoint;
       const isHead = branch.id === sandbox.record.head;
       const abort = new AbortController();
@@ -505,18 +506,18 @@ export class Service {
       }
     },
     'port/list': async ({ sandbox, branch: id }, client) => {
-      const branch = this.find(client, sandbox).branch(id);
+      const branch = this.find(client, sandbox).branches.get(id);
       return { branch: branch.id, ports: portsOf(branch) };
     },
     'process/list': async ({ sandbox, branch }, client) => ({
-      processes: this.find(client, sandbox).branch(branch).processes(),
+      processes: this.find(client, sandbox).branches.get(branch).processes(),
     }),
     gc: (params, client) => this.gc(params, client),
   };
 
   /** Resolves when nothing is under way in the background. */
   async idle(): Promise<void> {
-    for (const sandbox of this.sandboxes.values()) await sandbox.idle();
+    for (const sandbox of this.sandboxes.values()) await sandbox.state.idle();
   }
 }
 

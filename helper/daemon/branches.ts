@@ -1,0 +1,336 @@
+/** A sandbox's live branches and its standbys: made, found again after a restart, taken, ended. */
+import { join } from 'node:path';
+import { activate, type Ground, type Live, launch, startTimeOf } from '../engine/branch.ts';
+import { Cgroup } from '../engine/cgroup.ts';
+import { faultPoint } from '../engine/fault.ts';
+import type { NetworkMode } from '../engine/network.ts';
+import { Steps } from '../engine/steps.ts';
+import { removeTree } from '../engine/trees.ts';
+import { TeleportError } from '../protocol/errors.ts';
+import { type Access, wishes } from '../sandbox/policy.ts';
+import { BranchRecord, FORMAT, type Manifest } from '../sandbox/records.ts';
+import { layersOf } from '../sandbox/tree.ts';
+import { Branch } from './branch.ts';
+import type { Catalogue } from './catalogue.ts';
+import { PortWatch } from './ports.ts';
+import { AFTER_REPLY_MS, REPLY_MS, type SandboxState } from './sandbox-state.ts';
+import { Standbys } from './standbys.ts';
+import { readRecord, writeRecord } from './store.ts';
+
+/** Rollbacks and forks remembered, to tell which checkpoints will be wanted. */
+const ACCESSES = 200;
+const STANDBY_LIMITS = { count: Number(process.env.TELEPORT_ENV_STANDBYS ?? 3), bytes: 2 ** 30 };
+
+export class Branches {
+  private readonly state: SandboxState;
+  private readonly catalogue: Catalogue;
+  private readonly changed: () => void;
+  readonly live = new Map<string, Branch>();
+  private accesses: Access[] = [];
+  private hints: string[] = [];
+  /** Forks under way: their checkpoints must stay. */
+  private readonly leases = new Set<{ checkpoint: string; made: Promise<unknown> }>();
+  readonly ports = new PortWatch(
+    () => this.state.around.heard(this.state.record.owner.uid),
+    (branch, ports) => this.state.tell('ports/changed', { sandbox: this.state.record.id, branch, ports }),
+  );
+  private readonly standbys = new Standbys({
+    make: (checkpoint) => this.make(checkpoint, 'standby', new Steps()),
+    proven: (checkpoint, problem) => this.catalogue.proven(checkpoint, problem),
+    end: (branch, reason) => this.state.later(() => branch.end(reason)),
+  });
+
+  /** @param changed the sandbox's own state is another now */
+  constructor(state: SandboxState, catalogue: Catalogue, changed: () => void) {
+    this.state = state;
+    this.catalogue = catalogue;
+    this.changed = changed;
+  }
+
+  /** @throws TeleportError `notRunning`, `unknownBranch` */
+  get(id?: string): Branch {
+    const wanted = id ?? this.state.record.head;
+    if (wanted === null)
+      throw new TeleportError('notRunning', `${this.state.record.name} is stopped`, {
+        hint: `teleport-env start ${this.state.record.name}`,
+      });
+    const branch = this.live.get(wanted);
+    if (branch) return branch;
+    throw new TeleportError('unknownBranch', `${this.state.record.name} has no branch ${wanted}`);
+  }
+
+  ground(branch: string, checkpoint: string): Ground {
+    const layers = layersOf(this.catalogue.tree, checkpoint).map((id) => `checkpoints/${id}/layer`);
+    return {
+      layout: this.state.layout.branch(branch),
+      cgroup: this.cgroupOf(branch),
+      limits: this.state.limits,
+      lowers: [...layers, 'skeleton', ...this.catalogue.pinPaths(checkpoint), this.state.around.base.root()],
+      from: this.state.layout.dir,
+    };
+  }
+
+  /** The record of a branch whose processes are alive. */
+  survivor(id: string): BranchRecord | null {
+    try {
+      const record = readRecord(BranchRecord, this.state.layout.branch(id).file);
+      const alive = record.bootId === this.state.around.machine.bootId && startTimeOf(record.pid) === record.startTime;
+      const known = this.catalogue.tree.has(record.base) || this.catalogue.damaged.has(record.base);
+      return alive && known && record.cgroup === this.cgroupOf(id) ? record : null;
+    } catch {
+      return null; // it was being made or unmade
+    }
+  }
+
+  private cgroupOf(branch: string): string {
+    return join(this.state.around.machine.cgroups, `${this.state.record.id}-${branch}`);
+  }
+
+  async endRemains(id: string): Promise<void> {
+    await new Cgroup(this.cgroupOf(id)).end();
+    await removeTree(this.state.layout.branch(id).dir);
+  }
+
+  async adopt(record: BranchRecord, head: string | null): Promise<void> {
+    const { id } = record;
+    const cgroup = new Cgroup(record.cgroup);
+    const live: Live = { pid: record.pid, startTime: record.startTime, cgroup };
+    const branch = new Branch(record, live, this.state.layout.branch(id), () => this.state.shellStart());
+    try {
+      this.connect(live.pid, { adopted: true });
+      if (record.role === 'standby' && id !== head) {
+        this.standbys.adopt(branch);
+        return;
+      }
+      if (id === head) branch.update({ role: 'head', activated: true });
+      cgroup.thaw(); // the helper may have ended in the middle of a capture
+      await branch.sessions.start();
+      this.enlist(branch);
+    } catch (error) {
+      this.state.around.log(`${this.state.record.id}/${id}: not adopted: ${(error as Error).message}`);
+      await branch.end('it did not answer');
+    }
+  }
+
+  enlist(branch: Branch): void {
+    this.live.set(branch.id, branch);
+    branch.sessions.onEnd = () => this.died(branch);
+    this.ports.add(branch);
+  }
+
+  /** PID 1 ended by itself: killed from outside, or out of memory. */
+  died(branch: Branch): void {
+    if (!this.live.delete(branch.id)) return;
+    this.state.inBackground(() => branch.end('the branch ended'));
+    if (this.state.record.head === branch.id) {
+      this.state.problem = 'its processes were ended from outside';
+      this.state.save({ head: null });
+    }
+    this.changed();
+  }
+
+  private branchRecord(id: string, role: BranchRecord['role'], base: string, live: Live): BranchRecord {
+    const now = new Date().toISOString();
+    const { pid, startTime, cgroup } = live;
+    const { bootId } = this.state.around.machine;
+    return {
+      format: FORMAT,
+      id,
+      role,
+      base,
+      checkpoint: base,
+      pid,
+      startTime,
+      cgroup: cgroup.path,
+      createdAt: now,
+      bootId,
+      activated: role !== 'standby',
+    };
+  }
+
+  /** A branch without its network is better than none: the sandbox can still be gone back to. */
+  connect(pid: number, { adopted = false } = {}): void {
+    try {
+      if (adopted) this.state.around.networks.adopt(pid);
+      this.state.around.networks.apply(pid, this.state.mode);
+    } catch (error) {
+      this.state.around.log(`${this.state.record.id}: ${(error as Error).message}`);
+    }
+  }
+
+  /** @throws TeleportError `noNetwork`; then all is as it was */
+  async setNetwork(mode: NetworkMode): Promise<void> {
+    const { networks } = this.state.around;
+    await networks.prepare(mode);
+    const before = this.state.mode;
+    const pids = [...this.live.values(), ...this.standbys.all].map((branch) => branch.live.pid);
+    try {
+      for (const pid of pids) {
+        if (mode.lan !== before.lan) networks.detach(pid);
+        networks.apply(pid, mode);
+      }
+    } catch (error) {
+      for (const pid of pids) networks.detach(pid);
+      for (const pid of pids) this.connect(pid);
+      throw error;
+    }
+    this.state.save({ network: mode.network, lan: mode.lan });
+    this.changed();
+  }
+
+  /** A fresh branch of a checkpoint. A standby is left frozen. @throws TeleportError `restoreFailed` */
+  async make(checkpoint: string, role: BranchRecord['role'], steps: Steps): Promise<Branch> {
+    const { machine } = this.state.around;
+    const manifest = this.catalogue.get(checkpoint);
+    await this.state.around.networks
+      .ready(this.state.mode)
+      .catch((error) => this.state.around.log((error as Error).message));
+    const id = `b${this.state.number('branch')}`;
+    const ground = this.ground(id, checkpoint);
+    const live = manifest.filesOnly
+      ? await launch(machine, ground, this.state.record.owner, this.state.record.hostname)
+      : await activate(
+          machine,
+          ground,
+          this.state.layout.checkpoint(checkpoint).image,
+          { frozen: role === 'standby', network: (pid) => this.connect(pid), check: this.catalogue.checkOf(manifest) },
+          steps,
+        ).catch((error) => {
+          throw this.ofAnotherMachine(manifest, error);
+        });
+    if (manifest.filesOnly) this.connect(live.pid);
+    if (role === 'standby' && manifest.filesOnly) live.cgroup.freeze();
+    const branch = new Branch(this.branchRecord(id, role, checkpoint, live), live, ground.layout, () =>
+      this.state.shellStart(),
+    );
+    try {
+      writeRecord(ground.layout.file, branch.record);
+      faultPoint('branch:recorded');
+      if (role !== 'standby') {
+        await branch.sessions.start();
+        faultPoint('branch:answers');
+        steps.done('init answers');
+        this.enlist(branch);
+      } else await branch.sessions.connectAhead();
+      return branch;
+    } catch (error) {
+      await branch.end('it could not be started');
+      throw error;
+    }
+  }
+
+  /** An image of another CRIU or kernel is tried all the same: as a rule it works, upwards. Where not, that is the first thing to know. */
+  private ofAnotherMachine({ criu, kernel }: Manifest, error: unknown): unknown {
+    const { criuVersion, kernel: here } = this.state.around.machine;
+    if (
+      !(error instanceof TeleportError) ||
+      error.code !== 'restoreFailed' ||
+      (criu === criuVersion && kernel === here)
+    )
+      return error;
+    const text = `${error.message} (it was made by CRIU ${criu} on kernel ${kernel}; here are CRIU ${criuVersion} and kernel ${here})`;
+    return new TeleportError('restoreFailed', text, { cause: error });
+  }
+
+  /** A standby if there is one (about a millisecond), else a restore. */
+  async obtain(
+    checkpoint: string,
+    role: 'head' | 'fork',
+    steps: Steps,
+  ): Promise<{ branch: Branch; path: 'warm' | 'cold' }> {
+    const manifest = this.catalogue.get(checkpoint);
+    if (manifest.broken)
+      throw new TeleportError('restoreFailed', `${checkpoint} can't be gone back to: ${manifest.broken}`, {
+        hint: 'choose another checkpoint',
+      });
+    this.accesses = [...this.accesses, { checkpoint, at: performance.now() }].slice(-ACCESSES);
+    const standby = await this.standbys.take(checkpoint);
+    if (standby) {
+      try {
+        this.connect(standby.live.pid); // the sandbox's network may have changed while this one was made
+        // Else a running standby means, to the next helper, that the head went there.
+        if (role === 'fork') standby.update({ role });
+        standby.live.cgroup.thaw();
+        faultPoint('head:thawed');
+        await standby.sessions.start();
+        steps.done('standby thawed, init answers');
+        standby.record = { ...standby.record, role, activated: true };
+        this.enlist(standby);
+        standby.shell.attachAhead();
+        this.state.later(async () => standby.update({}));
+        return { branch: standby, path: 'warm' };
+      } catch (error) {
+        this.state.around.log(`${this.state.record.id}/${standby.id}: standby lost: ${(error as Error).message}`);
+        this.state.later(() => standby.end('standby lost'));
+      }
+    }
+    return { branch: await this.make(checkpoint, role, steps), path: 'cold' };
+  }
+
+  /** Changes neither the tree nor the head, so many can be made side by side. */
+  async fork(checkpoint: string): Promise<{ branch: string; path: 'warm' | 'cold'; ms: number; steps: Steps }> {
+    const steps = new Steps();
+    this.catalogue.get(checkpoint);
+    const made = this.obtain(checkpoint, 'fork', steps);
+    const lease = { checkpoint, made };
+    this.leases.add(lease);
+    try {
+      const { branch, path } = await made;
+      const ms = steps.total;
+      setTimeout(() => {
+        this.changed();
+        this.refill();
+      }, REPLY_MS);
+      return { branch: branch.id, path, ms, steps };
+    } finally {
+      this.leases.delete(lease);
+    }
+  }
+
+  /** Its checkpoint is to be deleted. */
+  dropStandby(checkpoint: string): Promise<void> {
+    return this.standbys.drop(checkpoint);
+  }
+
+  async endAll(reason: string): Promise<void> {
+    await Promise.allSettled([...this.leases].map(({ made }) => made));
+    const all = [...this.live.values()];
+    this.live.clear();
+    await this.standbys.close(reason);
+    await Promise.all(all.map((branch) => branch.end(reason)));
+  }
+
+  /** Checkpoints that a live branch or another checkpoint needs. */
+  needed(): Set<string> {
+    const needed = new Set<string>([
+      this.state.record.current,
+      ...[...this.leases].map(({ checkpoint }) => checkpoint),
+    ]);
+    for (const branch of this.live.values()) {
+      needed.add(branch.record.base);
+      needed.add(branch.record.checkpoint);
+    }
+    return needed;
+  }
+
+  /** Standbys for what is likely to be wanted next. */
+  refill(): void {
+    if (this.state.removed || !this.state.record.head) return;
+    this.standbys.open();
+    const usable = new Map([...this.catalogue.tree].filter(([, m]) => !m.broken));
+    const memoryOf = (id: string): number => this.catalogue.tree.get(id)?.bytes ?? 0;
+    const now = performance.now();
+    const wanted = wishes(usable, this.state.record.current, this.accesses, this.hints, now, STANDBY_LIMITS, memoryOf);
+    this.standbys.want(
+      wanted.map((w) => w.checkpoint),
+      AFTER_REPLY_MS,
+    );
+  }
+
+  /** What callers say they will go to next. Holds until they say otherwise. */
+  expect(checkpoints: string[] | undefined): void {
+    if (!checkpoints) return;
+    this.hints = checkpoints;
+    this.refill();
+  }
+}

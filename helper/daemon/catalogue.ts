@@ -1,0 +1,307 @@
+/** A sandbox's checkpoints, on disk and in mind: read, written, measured, made durable, deleted. */
+import { existsSync, readdirSync } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { countChanges } from '../engine/diff.ts';
+import { faultPoint } from '../engine/fault.ts';
+import { checkImage, sumImage } from '../engine/image-sums.ts';
+import type { CheckpointLayout } from '../engine/layout.ts';
+import { refillReserve } from '../engine/reserve.ts';
+import { rotationOf } from '../engine/rotation.ts';
+import { LayerStack } from '../engine/stack.ts';
+import { syncfsAsync } from '../engine/syscalls.ts';
+import { removeTree } from '../engine/trees.ts';
+import { TeleportError } from '../protocol/errors.ts';
+import type { Checkpoint } from '../protocol/model.ts';
+import { FORMAT, Manifest } from '../sandbox/records.ts';
+import type { Rotation } from '../sandbox/recovery.ts';
+import { builtOn, layersOf, numberOf, reparented } from '../sandbox/tree.ts';
+import type { SandboxState } from './sandbox-state.ts';
+import { readRecord, writeRecord } from './store.ts';
+
+/** What a checkpoint is to say about itself. */
+export interface Words {
+  kind: Checkpoint['kind'];
+  label?: string | null;
+  command?: string | null;
+  exitCode?: number | null;
+  durationMs?: number | null;
+  note?: string | null;
+  hint?: string;
+  filesOnly?: boolean;
+  /** For tests and measurements: how the layer is made. */
+  way?: 'auto' | 'copy' | 'rotate';
+}
+
+export class Catalogue {
+  private readonly state: SandboxState;
+  private readonly manifests = new Map<string, Manifest>();
+  /** On disk, but not to be used: why. */
+  readonly damaged = new Map<string, string>();
+
+  constructor(state: SandboxState) {
+    this.state = state;
+  }
+
+  /** Newest first. */
+  list(): Checkpoint[] {
+    return [...this.manifests.values()].sort((a, b) => numberOf(b.id) - numberOf(a.id)).map(toCheckpoint);
+  }
+
+  checkpoint(id: string): Checkpoint {
+    return toCheckpoint(this.get(id));
+  }
+
+  get tree(): ReadonlyMap<string, Manifest> {
+    return this.manifests;
+  }
+
+  /** @throws TeleportError `unknownCheckpoint`, `checkpointDamaged` */
+  get(id: string): Manifest {
+    const manifest = this.manifests.get(id);
+    if (manifest) return manifest;
+    const damage = this.damaged.get(id);
+    if (damage)
+      throw new TeleportError('checkpointDamaged', `${id} is damaged: ${damage}`, {
+        hint: 'choose another checkpoint',
+      });
+    throw new TeleportError('unknownCheckpoint', `${this.state.record.name} has no checkpoint ${id}`, {
+      hint: `teleport-env log ${this.state.record.name} lists them`,
+    });
+  }
+
+  layerPaths(checkpoint: string): string[] {
+    const layers = layersOf(this.manifests, this.get(checkpoint).id).map(
+      (id) => this.state.layout.checkpoint(id).layer,
+    );
+    return [...layers, this.state.layout.skeleton, ...this.pinPaths(checkpoint), this.state.around.base.root()];
+  }
+
+  /** The files of a checkpoint, down to the base. */
+  stack(checkpoint: string): LayerStack {
+    return new LayerStack(this.layerPaths(checkpoint));
+  }
+
+  add(manifest: Manifest): void {
+    this.manifests.set(manifest.id, manifest);
+  }
+
+  forget(checkpoint: string): void {
+    this.manifests.delete(checkpoint);
+  }
+
+  pinPaths(checkpoint: string): string[] {
+    return this.get(checkpoint).pins.map((name) => this.state.around.base.pins.layerPath(name));
+  }
+
+  blank(id: string, words: Words): Manifest {
+    const { machine } = this.state.around;
+    return {
+      format: FORMAT,
+      id,
+      parent: null,
+      base: null,
+      kind: words.kind,
+      label: words.label ?? null,
+      command: words.command ?? null,
+      exitCode: words.exitCode ?? null,
+      durationMs: words.durationMs ?? null,
+      createdAt: new Date().toISOString(),
+      filesChanged: 0,
+      bytes: 0,
+      processes: 0,
+      stoppedMs: 0,
+      totalMs: 0,
+      note: words.note ?? null,
+      ...(words.hint ? { hint: words.hint } : {}),
+      filesOnly: words.filesOnly ?? false,
+      rotated: false,
+      verified: false,
+      durable: false,
+      bootId: machine.bootId,
+      criu: machine.criuVersion,
+      kernel: machine.kernel,
+      pins: [],
+    };
+  }
+
+  /** Checkpoints that were never finished go; damaged ones, and what lies on them, stay but are not used. */
+  load(): Rotation[] {
+    const rotations: Rotation[] = [];
+    const unfinished: string[] = [];
+    for (const id of readdirSync(this.state.layout.checkpoints)) {
+      const place = this.state.layout.checkpoint(id);
+      const branch = rotationOf(place);
+      if (branch) rotations.push({ checkpoint: id, branch });
+      if (!existsSync(place.manifest)) {
+        unfinished.push(id);
+        continue;
+      }
+      try {
+        const manifest = readRecord(Manifest, place.manifest);
+        // Written but not synced when the machine went down: nobody knows what of it is there.
+        if (!manifest.durable && manifest.bootId !== this.state.around.machine.bootId) unfinished.push(id);
+        else this.manifests.set(id, manifest);
+      } catch (error) {
+        this.damaged.set(id, (error as Error).message);
+      }
+    }
+    for (const id of [...this.manifests.keys()]) {
+      try {
+        for (const below of layersOf(this.manifests, id))
+          if (!existsSync(this.state.layout.checkpoint(below).layer))
+            throw new Error(`the layer of ${below} is missing`);
+      } catch (error) {
+        this.damaged.set(id, (error as Error).message);
+      }
+    }
+    for (const [id, why] of this.damaged) {
+      this.state.around.log(`${this.state.record.id}/${id}: damaged: ${why}`);
+      this.manifests.delete(id);
+    }
+    for (const id of unfinished) {
+      // A folder whose manifest was lost may still be what others lie on.
+      if (this.damaged.size) this.damaged.set(id, 'its manifest is missing');
+      else if (!rotations.some((r) => r.checkpoint === id)) this.discardUnfinished(id);
+    }
+    return rotations;
+  }
+
+  discardUnfinished(id: string): void {
+    this.state.around.log(`${this.state.record.id}/${id}: removed, it was never finished`);
+    this.state.inBackground(() => removeTree(this.state.layout.checkpoint(id).dir));
+  }
+
+  async measure(manifest: Manifest, place: CheckpointLayout): Promise<void> {
+    const [filesChanged, image, layer] = await Promise.all([
+      countChanges(new LayerStack(this.layerPaths(manifest.parent!)), new LayerStack(this.layerPaths(manifest.id))),
+      sizeOf(place.image),
+      sizeOf(place.layer),
+    ]);
+    manifest.filesChanged = filesChanged;
+    manifest.bytes = image + layer;
+  }
+
+  /** Its memory image is what was written, as far as that is known. */
+  checkOf({ id, sums }: Manifest): (() => Promise<void>) | undefined {
+    return sums && (() => checkImage(this.state.layout.checkpoint(id).image, sums));
+  }
+
+  label(checkpoint: string, label: string | null): Checkpoint {
+    const manifest = this.get(checkpoint);
+    manifest.label = label;
+    writeRecord(this.state.layout.checkpoint(checkpoint).manifest, manifest, { sync: manifest.durable });
+    this.state.tell('checkpoint/changed', { sandbox: this.state.record.id, checkpoint: toCheckpoint(manifest) });
+    return toCheckpoint(manifest);
+  }
+
+  /**
+   * @param needed by live branches
+   * @returns bytes freed
+   * @throws TeleportError `checkpointInUse`
+   */
+  async remove(checkpoint: string, needed: ReadonlySet<string>): Promise<number> {
+    const manifest = this.get(checkpoint);
+    const above = builtOn(this.manifests, checkpoint);
+    if (manifest.parent === null || above.length || needed.has(checkpoint))
+      throw new TeleportError(
+        'checkpointInUse',
+        `${checkpoint} is in use: ${manifest.parent === null ? 'it is the root of the sandbox' : above.length ? `${above.join(', ')} lie on it` : 'the current state or a live fork comes from it'}`,
+        { hint: 'delete those first, or roll back to another one' },
+      );
+    for (const child of reparented(this.manifests, checkpoint)) {
+      const other = this.manifests.get(child.id)!;
+      other.parent = child.parent;
+      writeRecord(this.state.layout.checkpoint(child.id).manifest, other);
+      this.state.tell('checkpoint/changed', { sandbox: this.state.record.id, checkpoint: toCheckpoint(other) });
+    }
+    faultPoint('delete:reparented');
+    // Without its manifest the checkpoint does not exist, whatever is left of the folder.
+    await removeTree(this.state.layout.checkpoint(checkpoint).manifest);
+    faultPoint('delete:manifest');
+    this.manifests.delete(checkpoint);
+    await removeTree(this.state.layout.checkpoint(checkpoint).dir);
+    refillReserve();
+    this.state.save({ undo: this.state.record.undo.filter((id) => id !== checkpoint) });
+    this.state.tell('checkpoint/removed', { sandbox: this.state.record.id, checkpoint });
+    return manifest.bytes;
+  }
+
+  /** A restore of it succeeded, or did not. */
+  proven(checkpoint: string, problem: string | null): void {
+    const manifest = this.manifests.get(checkpoint);
+    if (!manifest || this.state.removed || (problem === null && manifest.verified)) return;
+    if (problem === null) manifest.verified = true;
+    else manifest.broken = problem;
+    writeRecord(this.state.layout.checkpoint(checkpoint).manifest, manifest);
+    this.state.tell('checkpoint/changed', { sandbox: this.state.record.id, checkpoint: toCheckpoint(manifest) });
+  }
+
+  async makeDurable(checkpoint: string): Promise<void> {
+    const manifest = this.manifests.get(checkpoint);
+    if (!manifest || manifest.durable || this.state.removed) return;
+    const { image, dir } = this.state.layout.checkpoint(checkpoint);
+    const sums = manifest.filesOnly ? undefined : await sumImage(image);
+    await syncfsAsync(dir);
+    if (!this.manifests.has(checkpoint) || this.state.removed) return;
+    manifest.sums = sums;
+    manifest.durable = true;
+    writeRecord(this.state.layout.checkpoint(checkpoint).manifest, manifest, { sync: true });
+    this.state.tell('checkpoint/changed', { sandbox: this.state.record.id, checkpoint: toCheckpoint(manifest) });
+  }
+}
+
+export function toCheckpoint(m: Manifest): Checkpoint {
+  const {
+    id,
+    parent,
+    kind,
+    label,
+    command,
+    exitCode,
+    durationMs,
+    createdAt,
+    filesChanged,
+    bytes,
+    processes,
+    stoppedMs,
+    totalMs,
+    note,
+  } = m;
+  const state = {
+    durable: m.durable,
+    verified: m.verified,
+    filesOnly: m.filesOnly,
+    ...(m.broken ? { broken: m.broken } : {}),
+  };
+  return {
+    id,
+    parent,
+    kind,
+    label,
+    command,
+    exitCode,
+    durationMs,
+    createdAt,
+    filesChanged,
+    bytes,
+    processes,
+    stoppedMs,
+    totalMs,
+    ...(m.hint ? { hint: m.hint } : {}),
+    note,
+    state,
+  };
+}
+
+/** Bytes that a folder's files take, by blocks; extents shared with other layers count in each. */
+async function sizeOf(dir: string): Promise<number> {
+  let sum = 0;
+  const names = await readdir(dir, { withFileTypes: true, recursive: true });
+  for (let at = 0; at < names.length; at += 64) {
+    const part = names.slice(at, at + 64).filter((e) => e.isFile());
+    const stats = await Promise.all(part.map((e) => stat(join(e.parentPath, e.name)).catch(() => null)));
+    for (const s of stats) sum += (s?.blocks ?? 0) * 512;
+  }
+  return sum;
+}
