@@ -14,14 +14,18 @@ import {
 import type { InitializeParams } from 'vscode-languageserver';
 import { BRIDGE_METHODS, type BridgeMethod, type BridgeParsed, type BridgeResult } from '../protocol/bridge.ts';
 import { TeleportError } from '../protocol/errors.ts';
-import { METHODS } from '../protocol/methods.ts';
+import { METHODS, type Params } from '../protocol/methods.ts';
 import { patchBetween, performPrepared, prepareApply } from './apply/index.ts';
 import type { Connection } from './connection.ts';
+import { withGit } from './create.ts';
 import { toWire } from './errors.ts';
 import { LanguageFeatures } from './language/index.ts';
 import { measureWorkspace } from './measure.ts';
 import { connectOrStart } from './start.ts';
 import { version } from './version.ts';
+
+/** LSP's MessageType. */
+const WARNING = 2;
 
 type Handler<M extends BridgeMethod> = (params: BridgeParsed<M>, signal: AbortSignal) => Promise<BridgeResult<M>>;
 
@@ -82,6 +86,11 @@ export async function bridge(
     try {
       const first = Array.isArray(params) ? params[0] : params;
       if (method in BRIDGE_METHODS) return await answer(own, method as BridgeMethod, first, abort.signal);
+      if (method === 'sandbox/create') {
+        const { params, notes } = await withGit(first as Params<'sandbox/create'>, env, abort.signal);
+        for (const message of notes) void editor.sendNotification('window/showMessage', { type: WARNING, message });
+        return await daemon.forward(method, params, { signal: abort.signal });
+      }
       if (method in METHODS) return await daemon.forward(method, first, { signal: abort.signal });
       return new ResponseError(ErrorCodes.MethodNotFound, `unknown method ${method}`);
     } catch (error) {

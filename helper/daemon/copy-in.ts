@@ -48,19 +48,20 @@ export function checkWorkspacePath(path: string): void {
     });
 }
 
-/** Copies the workspace into `layer` at its own path: modes, times, owners, links, xattrs and holes as they are. */
+export interface Copying {
+  base: string;
+  progress: (message: string, done?: number, total?: number) => void;
+  signal?: AbortSignal;
+}
+
+/** Copies a folder into `layer` at its own path: modes, times, owners, links, xattrs and holes as they are. */
 export async function copyIn(
   owner: Owner,
-  workspace: string,
+  folder: string,
   layer: string,
-  options: {
-    base: string;
-    exclude: string[];
-    progress: (message: string, done?: number, total?: number) => void;
-    signal?: AbortSignal;
-  },
+  options: Copying & { exclude: string[]; doing: string },
 ): Promise<void> {
-  const source = workspace.replace(/\/+$/, '');
+  const source = folder.replace(/\/+$/, '');
   const kind = await asCaller(owner, ['stat', '-L', '-c', '%F', '--', source]);
   if (kind.code !== 0)
     throw /No such file/.test(kind.stderr)
@@ -85,7 +86,7 @@ export async function copyIn(
   const { total, foreign } = await survey(owner, source, batches);
   let done = 0;
   let told = 0;
-  const tell = () => options.progress('copying the workspace', Math.min(done, total), total);
+  const tell = () => options.progress(options.doing, Math.min(done, total), total);
   // One line an entry: names are quoted, so none has a second.
   const count = (part: Buffer) => {
     for (const byte of part) if (byte === 0x0a) done++;

@@ -31,6 +31,7 @@ import { collect } from '../sandbox/tree.ts';
 import { Bases } from './bases.ts';
 import type { Client } from './client.ts';
 import { checkWorkspacePath, copyIn } from './copy-in.ts';
+import { copyGit } from './git-folders.ts';
 import { nameAndHome } from './owner.ts';
 import { portsOf } from './ports.ts';
 import { Sandbox } from './sandbox.ts';
@@ -257,14 +258,13 @@ export class Service {
         gid: owner.gid,
         seen: path ? toolFolders(path, owner.home) : [],
         masked: [this.machine.layout.state],
+        git: params.git,
       });
       faultPoint('create:layers');
-      await copyIn(owner, workspace, place.checkpoint('k0').layer, {
-        base: root,
-        exclude: params.exclude,
-        progress,
-        signal: abort.signal,
-      });
+      const layer = place.checkpoint('k0').layer;
+      const how = { base: root, progress, signal: abort.signal };
+      await copyIn(owner, workspace, layer, { ...how, exclude: params.exclude, doing: 'copying the workspace' });
+      await copyGit(owner, workspace, params.git?.folders ?? [], layer, how);
       progress('starting');
       faultPoint('create:copied');
       const begun = await sandbox.begin(new Steps());

@@ -7,12 +7,15 @@ import {
   chownSync,
   copyFileSync,
   existsSync,
+  lstatSync,
   mkdirSync,
+  readFileSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { gitConfig, withoutCredentials } from './git-config.ts';
 import { DNS_ADDRESS } from './network.ts';
 import { lsetxattr, makedev, mknod } from './syscalls.ts';
 
@@ -58,6 +61,8 @@ export interface SkeletonOptions {
   seen: string[];
   /** More folders to mask: where the helper keeps its state. */
   masked: string[];
+  /** Who git's commits are by. */
+  git?: { name?: string; email?: string };
 }
 
 export function opaque(dir: string): void {
@@ -104,7 +109,17 @@ export function makeSkeleton(layer: string, o: SkeletonOptions): void {
   writeFileSync(place('/etc/hostname'), `${o.hostname}\n`);
   writeFileSync(place('/etc/hosts'), `127.0.0.1 localhost ${o.hostname}\n::1 localhost ip6-localhost ip6-loopback\n`);
   writeFileSync(place('/etc/resolv.conf'), `nameserver ${DNS_ADDRESS}\noptions timeout:3 attempts:2\n`);
+  if (o.base === '/') maskGitCredentials(place('/etc/gitconfig'));
   makeHome(layer, o);
+}
+
+/** What this machine's git asks for passwords, its users are not asked by inside. */
+function maskGitCredentials(place: string): void {
+  const own = '/etc/gitconfig';
+  if (!lstatSync(own, { throwIfNoEntry: false })?.isFile()) return;
+  const text = readFileSync(own, 'latin1');
+  const left = withoutCredentials(text);
+  if (left !== text) writeFileSync(place, left, 'latin1');
 }
 
 function makeDevices(dev: string): void {
@@ -140,6 +155,11 @@ function makeHome(layer: string, o: SkeletonOptions): void {
     makeLike(layer, o.base, path);
     lsetxattr(join(layer, path), 'trusted.overlay.redirect', path);
   }
+  const config = gitConfig(o.git ?? {});
+  if (config === '') return;
+  const file = join(home, '.gitconfig');
+  writeFileSync(file, config, { flag: 'wx' });
+  chownSync(file, o.uid, o.gid);
 }
 
 /** Parts of a home that hold tools and nothing secret, by what stands on PATH. */

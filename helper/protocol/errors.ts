@@ -28,6 +28,8 @@ export const ERRORS = {
   timeout: 'caller',
   cancelled: 'caller',
   baseUnreadable: 'caller',
+  notARepository: 'caller',
+  gitRefused: 'caller',
   protocolMismatch: 'caller',
   // what processes inside hold that can't be carried
   cannotCapture: 'caller',
@@ -40,6 +42,7 @@ export const ERRORS = {
   noLoop: 'machine',
   noCgroup: 'machine',
   noNetwork: 'machine',
+  noGit: 'machine',
   volumeFull: 'machine',
   volumeUnusable: 'machine',
   restoreFailed: 'machine',

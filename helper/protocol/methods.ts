@@ -33,6 +33,18 @@ const Millis = z
   .int()
   .min(1)
   .max(2 ** 31 - 1);
+/** One line: it is written into a file of git's. */
+const GitValue = z
+  .string()
+  .max(255)
+  .refine((s) => !/[\x00-\x1f\x7f]/.test(s), 'a value of git is one line');
+/** What of the caller's git a new sandbox gets. Their identity, never credentials. */
+const Git = z.object({
+  name: GitValue.optional(),
+  email: GitValue.optional(),
+  /** Folders outside of the workspace that its `.git` leads to (worktrees, submodules): copied in at their own paths. */
+  folders: z.array(z.string().max(4096)).max(16).default([]),
+});
 const PortNumber = z.number().int().min(1).max(65_535);
 const Size = z.number().int().min(1).max(10_000);
 /** A token chosen by the client, repeated in `progress` notifications about this request. */
@@ -92,6 +104,7 @@ export const METHODS = {
       env: Env.default({}),
       /** Top-level names of the workspace to leave out of the copy. */
       exclude: z.array(z.string().max(255)).default([]),
+      git: Git.optional(),
       progress,
     }),
     result: z.object({ sandbox: Sandbox, head: BranchId, checkpoint: CheckpointId }),

@@ -376,6 +376,7 @@ describe('teleport-env', () => {
         lan: false,
         limits: {},
         exclude: [],
+        git: { folders: [] },
         env: { PATH: '/bin', LC_ALL: 'C.UTF-8', A: '1' },
       });
     });

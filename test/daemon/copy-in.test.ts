@@ -33,7 +33,7 @@ describe('copy-in', () => {
   async function copy(owner: Owner, exclude: string[] = [], signal?: AbortSignal): Promise<string> {
     told.length = 0;
     const progress = (_: string, done?: number, total?: number) => void told.push([done, total]);
-    await copyIn(owner, ws, layer, { base: '/', exclude, progress, signal });
+    await copyIn(owner, ws, layer, { base: '/', exclude, progress, signal, doing: 'copying' });
     return join(layer, ws);
   }
   /** All that must be kept of an entry, in one line. */

@@ -49,6 +49,7 @@ function machine(before: Files, after: Files): { send: Send; asked: string[] } {
 
 describe('requests about a folder of this host', () => {
   let dir: string;
+  let home: string;
   let copies: string[][];
   const logged: string[] = [];
   const told: { message: string; done?: number; total?: number }[] = [];
@@ -76,12 +77,16 @@ describe('requests about a folder of this host', () => {
   };
   beforeEach(() => {
     dir = mkdtempSync(join(tmpdir(), 'teleport-env-host-'));
+    home = mkdtempSync(join(tmpdir(), 'teleport-env-home-'));
     process.env.XDG_STATE_HOME = join(dir, '.state');
+    writeFileSync(join(home, 'gitconfig'), '[user]\n\tname = Jo\n\temail = jo@example.test\n');
+    process.env.GIT_CONFIG_GLOBAL = join(home, 'gitconfig');
     copies = [];
   });
   afterEach(() => {
     delete process.env.XDG_STATE_HOME;
-    rmSync(dir, { recursive: true });
+    delete process.env.GIT_CONFIG_GLOBAL;
+    for (const made of [dir, home]) rmSync(made, { recursive: true });
   });
 
   it('measures here, without what stays here', async () => {
@@ -102,7 +107,8 @@ describe('requests about a folder of this host', () => {
     const { send } = machine({}, {});
     const made = await ask('sandbox/create', { workspace: WORKSPACE, exclude: ['big'], progress: 'p' }, send);
     assert.deepEqual(copies, [[dir, WORKSPACE, 'node_modules', 'big']]);
-    assert.deepEqual(made, { workspace: WORKSPACE, exclude: ['big'], progress: 'p' });
+    const identity = { name: 'Jo', email: 'jo@example.test' };
+    assert.deepEqual(made, { workspace: WORKSPACE, exclude: ['big'], progress: 'p', git: identity });
     assert.ok(logged.includes('Not copied: a.sock: a socket'));
     assert.ok(told.some(({ message }) => message === 'Left out: node_modules'));
   });

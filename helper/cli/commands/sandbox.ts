@@ -146,25 +146,25 @@ async function create(ctx: Context, helper: Connection, workspace: string, optio
   const { stderr } = ctx.io;
   const live = stderr.isTTY && !ctx.json;
   let shown = false;
-  const answer = await helper.request(
-    'sandbox/create',
-    {
-      workspace,
-      name: options.name,
-      base: options.base === undefined ? undefined : resolve(ctx.io.cwd, options.base),
-      network: options.network ?? 'none',
-      ...limitsOf(options),
-      exclude: options.exclude ?? [],
-      env: { ...insideEnv(ctx.io.env), ...parsePairs(options.env ?? [], ctx.io.env) },
+  const { withGit } = await import('../../client/create.ts');
+  const asked = {
+    workspace,
+    name: options.name,
+    base: options.base === undefined ? undefined : resolve(ctx.io.cwd, options.base),
+    network: options.network ?? ('none' as const),
+    ...limitsOf(options),
+    exclude: options.exclude ?? [],
+    env: { ...insideEnv(ctx.io.env), ...parsePairs(options.env ?? [], ctx.io.env) },
+  };
+  const { params, notes } = await withGit(asked, ctx.io.env);
+  for (const note of notes) await ctx.remark(`${ctx.errorStyle.warn('!')} ${printable(note)}\n`);
+  const answer = await helper.request('sandbox/create', params, {
+    onProgress: ({ message, done, total }) => {
+      if (!live) return;
+      shown = true;
+      stderr.write(`\r\x1b[K${printable(message)}${total ? ` ${done ?? 0}/${total}` : ''}`);
     },
-    {
-      onProgress: ({ message, done, total }) => {
-        if (!live) return;
-        shown = true;
-        stderr.write(`\r\x1b[K${printable(message)}${total ? ` ${done ?? 0}/${total}` : ''}`);
-      },
-    },
-  );
+  });
   if (shown) stderr.write('\r\x1b[K');
   return answer;
 }

@@ -1,6 +1,7 @@
 /** Making a sandbox, and running commands in it. */
 import { z } from 'zod';
 import { BranchId } from '../../../protocol/ids.ts';
+import { withGit } from '../../create.ts';
 import { insideEnvironment } from '../environment.ts';
 import { files, shortened, tool } from '../tool.ts';
 import { Sandbox } from './common.ts';
@@ -27,19 +28,20 @@ export const create = tool({
   destructive: false,
   readOnly: false,
   act: async ({ workspace, name, exclude }, { room, signal, progress }) => {
-    const params = {
+    const asked = {
       workspace: workspace ?? room.options.cwd,
       name,
       exclude,
       env: insideEnvironment(room.options.env),
     };
+    const { params, notes } = await withGit(asked, room.options.env, signal);
     const made = await room.request('sandbox/create', params, {
       signal,
       onProgress: ({ message }) => progress(message),
     });
     const { id, name: called, workspace: folder } = room.use(made.sandbox);
     return {
-      text: `Sandbox ${called} (${id}) holds a copy of ${folder}, at the same path inside. Checkpoint ${made.checkpoint} is its beginning.`,
+      text: `Sandbox ${called} (${id}) holds a copy of ${folder}, at the same path inside. Checkpoint ${made.checkpoint} is its beginning.${notes.map((note) => ` Note: ${note}.`).join('')}`,
       data: { sandbox: id, name: called, workspace: folder, checkpoint: made.checkpoint },
       sandbox: id,
     };

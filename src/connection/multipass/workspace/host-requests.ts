@@ -4,6 +4,7 @@
  */
 import { performPrepared, prepareApply } from '../../../../helper/client/apply/index.ts';
 import type { Requester, RequestOptions } from '../../../../helper/client/connection.ts';
+import { withGit } from '../../../../helper/client/create.ts';
 import { measureWorkspace } from '../../../../helper/client/measure.ts';
 import { BRIDGE_METHODS, type BridgeResult } from '../../../../helper/protocol/bridge.ts';
 import { TeleportError } from '../../../../helper/protocol/errors.ts';
@@ -87,7 +88,22 @@ async function create(host: HostSide, params: CreateParams, signal: AbortSignal,
     if (params.progress !== undefined) tell({ token: params.progress, message: words });
   }
   // What was left out is not there; the names are no business of the daemon's, which knows only top-level ones.
-  return await send('sandbox/create', { ...params, exclude: params.exclude ?? [] }, signal);
+  // Who commits is known on this host; folders of git's outside of the workspace are not in the machine.
+  const { params: known, notes } = await withGit({ workspace: folder, exclude }, process.env, signal);
+  const { folders = [], ...identity } = known.git ?? {};
+  for (const path of folders)
+    notes.push(
+      t(
+        '{0} has its git folder at {1}, which is not brought into the machine: git does not work inside.',
+        folder,
+        path,
+      ),
+    );
+  for (const note of notes) {
+    host.log(note);
+    if (params.progress !== undefined) tell({ token: params.progress, message: note });
+  }
+  return await send('sandbox/create', { ...params, exclude: params.exclude ?? [], git: identity }, signal);
 }
 
 type ApplyParams = { sandbox: string; from?: string; to?: string };
