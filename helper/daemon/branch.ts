@@ -1,12 +1,13 @@
 /** A live branch in the daemon: its record, its sessions, its shell. */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Live } from '../engine/branch.ts';
 import { payloadOf, retire } from '../engine/branch.ts';
 import type { BranchLayout } from '../engine/layout.ts';
 import type { Branch as BranchInfo, Process } from '../protocol/model.ts';
 import type { BranchRecord } from '../sandbox/records.ts';
 import { Sessions } from './sessions.ts';
-import { Shell } from './shell.ts';
+import { type Pid, Shell } from './shell.ts';
 import { writeRecord } from './store.ts';
 
 export class Branch {
@@ -15,7 +16,10 @@ export class Branch {
   readonly layout: BranchLayout;
   readonly sessions: Sessions;
   readonly shell: Shell;
+  /** Agents that run in it, by the request that stays open while they do. */
+  readonly agents = new Map<number, string>();
   private retired: Promise<void> | null = null;
+  private successor: Branch | null = null;
 
   constructor(
     record: BranchRecord,
@@ -41,7 +45,24 @@ export class Branch {
 
   info(): BranchInfo {
     const { id, role, checkpoint, createdAt } = this.record;
-    return { id, role, checkpoint, createdAt, processes: payloadOf(this.live).length };
+    const agents = [...new Set(this.agents.values())];
+    const processes = payloadOf(this.live).length;
+    return { id, role, checkpoint, createdAt, processes, ...(agents.length ? { agents } : {}) };
+  }
+
+  /** A rotation made this branch's upper directory a layer: `next` goes on with the same processes. */
+  async succeededBy(next: Branch): Promise<void> {
+    this.successor = next;
+    await this.shell.passOn(next.shell);
+  }
+
+  /** The one that lives in its place. */
+  get latest(): Branch {
+    return this.successor?.latest ?? this;
+  }
+
+  pids(): Pid[] {
+    return this.live.cgroup.pids().map((host) => ({ host, inner: innerPid(host) ?? 0 }));
   }
 
   get over(): boolean {
@@ -59,6 +80,15 @@ export class Branch {
     this.silence(reason);
     this.retired ??= retire(this.layout, this.live.cgroup);
     return this.retired;
+  }
+
+  /** Processor time that it has used: in every cgroup v2, whether or not the controller is enabled. */
+  processorTime(): string {
+    try {
+      return /^usage_usec (\d+)/m.exec(readFileSync(join(this.live.cgroup.path, 'cpu.stat'), 'utf8'))?.[1] ?? '';
+    } catch {
+      return '';
+    }
   }
 
   /** Processes of the payload, pids as they are inside. */

@@ -25,6 +25,7 @@ export class Branches {
   private readonly state: SandboxState;
   private readonly catalogue: Catalogue;
   private readonly changed: () => void;
+  private readonly served: (branch: Branch, adopted: boolean) => void;
   readonly live = new Map<string, Branch>();
   private accesses: Access[] = [];
   private hints: string[] = [];
@@ -40,11 +41,20 @@ export class Branches {
     end: (branch, reason) => this.state.later(() => branch.end(reason)),
   });
 
-  /** @param changed the sandbox's own state is another now */
-  constructor(state: SandboxState, catalogue: Catalogue, changed: () => void) {
+  /**
+   * @param changed the sandbox's own state is another now
+   * @param served is given each branch that lives; `adopted`: it did before this helper
+   */
+  constructor(
+    state: SandboxState,
+    catalogue: Catalogue,
+    changed: () => void,
+    served: (branch: Branch, adopted: boolean) => void,
+  ) {
     this.state = state;
     this.catalogue = catalogue;
     this.changed = changed;
+    this.served = served;
   }
 
   /** @throws TeleportError `notRunning`, `unknownBranch` */
@@ -105,15 +115,16 @@ export class Branches {
       if (id === head) branch.update({ role: 'head', activated: true });
       cgroup.thaw(); // the helper may have ended in the middle of a capture
       await branch.sessions.start();
-      this.enlist(branch);
+      this.enlist(branch, { adopted: true });
     } catch (error) {
       this.state.around.log(`${this.state.record.id}/${id}: not adopted: ${(error as Error).message}`);
       await branch.end('it did not answer');
     }
   }
 
-  enlist(branch: Branch): void {
+  enlist(branch: Branch, { adopted = false } = {}): void {
     this.live.set(branch.id, branch);
+    this.served(branch, adopted);
     branch.sessions.onEnd = () => this.died(branch);
     this.ports.add(branch);
   }

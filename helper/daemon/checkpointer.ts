@@ -179,6 +179,7 @@ export class Checkpointer {
     this.branches.live.delete(branch.id);
     if (this.state.record.head === branch.id) this.state.save({ head: successor.id, current: checkpoint });
     rotationDone(this.state.layout.checkpoint(checkpoint));
+    await branch.succeededBy(successor);
     this.state.inBackground(() => branch.end('it was replaced'));
     return successor;
   }

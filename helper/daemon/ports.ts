@@ -4,7 +4,6 @@
  * branch has used the processor since. A branch at rest costs reading one small file; without clients nothing at all.
  */
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { payloadOf } from '../engine/branch.ts';
 import { holders, isAny, isLoopback, listeners } from '../engine/sockets.ts';
 import type { Port } from '../protocol/model.ts';
@@ -104,7 +103,7 @@ export class PortWatch {
     this.prune();
     if (!this.watched.size || !this.heard()) return;
     for (const one of this.watched.values()) {
-      const busy = used(one.branch);
+      const busy = one.branch.processorTime();
       if (busy === one.busy) continue;
       one.busy = busy;
       this.look(one);
@@ -118,14 +117,5 @@ export class PortWatch {
     if (text === one.told) return;
     one.told = text;
     this.changed(one.branch.id, ports);
-  }
-}
-
-/** Processor time that the branch has used: in every cgroup v2, whether or not the controller is enabled. */
-function used(branch: Branch): string {
-  try {
-    return /^usage_usec (\d+)/m.exec(readFileSync(join(branch.live.cgroup.path, 'cpu.stat'), 'utf8'))?.[1] ?? '';
-  } catch {
-    return '';
   }
 }

@@ -22,6 +22,7 @@ import type { Branch } from './branch.ts';
 import { Branches } from './branches.ts';
 import { Catalogue, toCheckpoint, type Words } from './catalogue.ts';
 import { Checkpointer } from './checkpointer.ts';
+import { Inside } from './inside/inside.ts';
 import { Mutex } from './mutex.ts';
 import { REPLY_MS, SandboxState, type Surroundings } from './sandbox-state.ts';
 import type { Listener } from './sessions.ts';
@@ -32,12 +33,18 @@ export class Sandbox {
   readonly catalogue: Catalogue;
   readonly branches: Branches;
   private readonly checkpointer: Checkpointer;
+  private readonly inside = new Inside(this);
   private readonly work = new Mutex();
 
   constructor(record: SandboxRecord, layout: SandboxLayout, around: Surroundings) {
     this.state = new SandboxState(record, layout, around);
     this.catalogue = new Catalogue(this.state);
-    this.branches = new Branches(this.state, this.catalogue, () => this.changed());
+    this.branches = new Branches(
+      this.state,
+      this.catalogue,
+      () => this.changed(),
+      (branch, adopted) => this.inside.serve(branch, adopted),
+    );
     this.checkpointer = new Checkpointer(this.state, this.catalogue, this.branches);
   }
 
@@ -358,6 +365,7 @@ export class Sandbox {
   async remove(): Promise<void> {
     this.state.removed = true;
     this.branches.ports.stop();
+    this.inside.close();
     await this.work.run(() => this.branches.endAll('the sandbox was removed'));
     // Not within `work`: what is under way in the background waits for its turn there, and then sees `removed`.
     await this.state.idle();

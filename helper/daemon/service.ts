@@ -13,7 +13,7 @@ import { defaultLimits } from '../engine/limits.ts';
 import type { Machine } from '../engine/machine.ts';
 import { Networks } from '../engine/network.ts';
 import { refillReserve } from '../engine/reserve.ts';
-import { makeSkeleton, toolFolders } from '../engine/skeleton.ts';
+import { INSIDE_BIN, makeSkeleton, toolFolders } from '../engine/skeleton.ts';
 import { Steps } from '../engine/steps.ts';
 import { removeTree } from '../engine/trees.ts';
 import { TeleportError } from '../protocol/errors.ts';
@@ -63,6 +63,11 @@ function defaultEnvironment(uid: number, path: string | undefined): Record<strin
     LANG: 'C.UTF-8',
     TELEPORT_ENV: '1',
   };
+}
+
+/** First on PATH: a `teleport-env` of the host can reach nothing from in there. */
+function withInsideProgram(env: Record<string, string>): Record<string, string> {
+  return { ...env, PATH: [INSIDE_BIN, env.PATH].filter(Boolean).join(':') };
 }
 
 export class Service {
@@ -230,7 +235,7 @@ export class Service {
       network: params.network,
       lan: params.network === 'nat' && params.lan,
       limits: { ...defaultLimits(), disk: null, ...params.limits },
-      env: { ...defaultEnvironment(owner.uid, path), ...params.env },
+      env: withInsideProgram({ ...defaultEnvironment(owner.uid, path), ...params.env }),
       createdAt: new Date().toISOString(),
       current: 'k0',
       head: null,
@@ -460,7 +465,7 @@ export class Service {
       const ran = await branch.shell.run(params.line, {
         timeoutMs: params.timeoutMs,
         signal: abort.signal,
-        processes: () => branch.live.cgroup.pids(),
+        processes: () => branch.latest.pids(),
         stream: params.stream
           ? (data) => void client.notify('run/output', { stream: params.stream!, data: data.toString('base64') })
           : undefined,
@@ -482,7 +487,7 @@ export class Service {
       const { line: command, label, note } = params;
       const { checkpoint } = await sandbox.createCheckpoint(
         { kind: 'run', command, exitCode, durationMs, label, note, hint },
-        branch.id,
+        branch.latest.id,
       );
       return { ...answer, checkpoint, undone: false };
     },

@@ -4,7 +4,15 @@
  * lost or shown twice. Input meanwhile waits.
  */
 
-import { type Heard, InitConnection, InitRefusal, type ListedSession, type Opening } from '../engine/init-client.ts';
+import {
+  type Answer,
+  type Ask,
+  type Heard,
+  InitConnection,
+  InitRefusal,
+  type ListedSession,
+  type Opening,
+} from '../engine/init-client.ts';
 import { TeleportError } from '../protocol/errors.ts';
 
 /** Somebody who listens to a session. */
@@ -39,6 +47,10 @@ export class Sessions {
   onEnd: (() => void) | undefined;
   /** A session began, or was heard of. */
   onActivity: (() => void) | undefined;
+  private asked: ((ask: Ask) => void) | undefined;
+  private askEnded: ((number: number) => void) | undefined;
+  /** Came before anybody listened: a standby's, as it wakes. */
+  private early: Ask[] = [];
 
   constructor(pid: number) {
     this.pid = pid;
@@ -53,9 +65,33 @@ export class Sessions {
   /** Of a branch that still stands still: its PID 1 finds the question when it wakes. */
   async connectAhead(): Promise<void> {
     if (this.watch) return;
-    this.watch = await InitConnection.open(this.pid, { closed: () => this.watchClosed() });
+    this.watch = await this.openWatch();
     this.pong = this.watch.ping();
     this.pong.catch(() => {}); // told by `start`
+    this.watch.hearAsks();
+  }
+
+  private openWatch(): Promise<InitConnection> {
+    return InitConnection.open(this.pid, {
+      closed: () => this.watchClosed(),
+      asked: (ask) => (this.asked ? this.asked(ask) : this.early.push(ask)),
+      askEnded: (number) => {
+        this.early = this.early.filter((ask) => ask.number !== number);
+        this.askEnded?.(number);
+      },
+    });
+  }
+
+  /** What processes inside ask for, and when they wait no longer. */
+  hearAsks(asked: (ask: Ask) => void, ended: (number: number) => void): void {
+    this.asked = asked;
+    this.askEnded = ended;
+    for (const ask of this.early.splice(0)) asked(ask);
+  }
+
+  /** Waits while the branch is captured. */
+  answer(number: number, answer: Answer): Promise<void> {
+    return this.passing(async () => this.watch?.answer(number, answer));
   }
 
   private watchClosed(): void {
@@ -285,7 +321,8 @@ export class Sessions {
 
   /** Takes up what `quiesce` let go of. */
   async resume(): Promise<void> {
-    this.watch = await InitConnection.open(this.pid, { closed: () => this.watchClosed() });
+    this.watch = await this.openWatch();
+    this.watch.hearAsks();
     await Promise.all([...this.links.values()].map((link) => this.takeUp(link, 'missed')));
     this.open_?.();
     this.open_ = null;

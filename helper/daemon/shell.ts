@@ -39,6 +39,7 @@ export interface Ran {
   durationMs: number;
 }
 
+/** A line under way. */
 interface Current {
   number: string;
   output: Buffer[];
@@ -47,6 +48,15 @@ interface Current {
   stream?: (data: Buffer) => void;
   done(exitCode: number): void;
   fail(error: Error): void;
+  /** The shell that hears of it, as long as it is under way. */
+  holder: Shell;
+  over: Promise<unknown>;
+}
+
+/** A process of the branch: its pid on the host, and inside, where it is the same after a restore. */
+export interface Pid {
+  host: number;
+  inner: number;
 }
 
 export class Shell {
@@ -128,13 +138,13 @@ export class Shell {
   /** Lines wait for each other. @throws TeleportError `cancelled` when the branch ends meanwhile */
   run(
     line: string,
-    options: { timeoutMs?: number; signal?: AbortSignal; stream?: (data: Buffer) => void; processes: () => number[] },
+    options: { timeoutMs?: number; signal?: AbortSignal; stream?: (data: Buffer) => void; processes: () => Pid[] },
   ): Promise<Ran> {
     if (line.includes('\0')) throw new TeleportError('invalidRequest', 'a shell line holds no NUL');
     return this.queue.run(async () => {
       await this.ready();
       const number = `${process.pid}.${Date.now()}.${++this.count}`;
-      const before = new Set(options.processes());
+      const before = new Set(options.processes().map(({ inner }) => inner));
       const begun = performance.now();
       let timer: NodeJS.Timeout | undefined;
       let stopped: number | null = null;
@@ -144,26 +154,46 @@ export class Shell {
       };
       const cancel = (): void => stop(CANCELLED);
       options.signal?.addEventListener('abort', cancel);
+      const output = this.leftover;
+      this.leftover = [];
+      const size = output.reduce((n, b) => n + b.length, 0);
+      for (const data of output) options.stream?.(data);
+      const { promise, resolve: done, reject: fail } = withResolvers<number>();
+      const over = promise.catch(() => undefined);
+      const { stream } = options;
+      const current: Current = { number, output, size, truncated: false, stream, done, fail, holder: this, over };
       try {
-        const exitCode = await new Promise<number>((done, fail) => {
-          const output = this.leftover;
-          this.leftover = [];
-          const size = output.reduce((n, b) => n + b.length, 0);
-          for (const data of output) options.stream?.(data);
-          this.current = { number, output, size, truncated: false, stream: options.stream, done, fail };
-          this.sessions.write(SHELL_SESSION, Buffer.from(`${number}\0${line}\0`)).catch(fail);
-          if (options.timeoutMs) timer = setTimeout(() => stop(TIMED_OUT), options.timeoutMs);
-          if (options.signal?.aborted) cancel();
-        });
-        const { output, truncated } = this.current!;
+        this.current = current;
+        this.sessions.write(SHELL_SESSION, Buffer.from(`${number}\0${line}\0`)).catch(fail);
+        if (options.timeoutMs) timer = setTimeout(() => stop(TIMED_OUT), options.timeoutMs);
+        if (options.signal?.aborted) cancel();
+        const exitCode = await promise;
         const durationMs = Math.round((performance.now() - begun) * 100) / 100;
+        const { truncated } = current;
         return { exitCode: stopped ?? exitCode, output: Buffer.concat(output), truncated, durationMs };
       } finally {
         clearTimeout(timer);
         options.signal?.removeEventListener('abort', cancel);
-        this.current = null;
+        current.holder.current = null;
       }
     });
+  }
+
+  /** The branch's successor after a rotation has the same shell, in the middle of the same line: it hears of its end. */
+  async passOn(heir: Shell): Promise<void> {
+    const { current } = this;
+    if (!current) return;
+    this.current = null;
+    heir.current = current;
+    heir.bookkeeping = this.bookkeeping;
+    current.holder = heir;
+    void heir.queue.run(() => current.over); // lines that come now wait for it
+    try {
+      await heir.sessions.attach(SHELL_SESSION, heir.listener);
+      heir.attached = true;
+    } catch (error) {
+      current.fail(error as Error);
+    }
   }
 
   /** The branch is replaced: a line under way will never answer here. */
@@ -173,11 +203,11 @@ export class Shell {
 }
 
 /** What the line started is killed; the shell, and what it had started before, live on. */
-function killNew(before: ReadonlySet<number>, now: number[]): void {
-  for (const pid of now) {
-    if (before.has(pid) || readComm(pid) === 'teleport-init') continue;
+function killNew(before: ReadonlySet<number>, now: Pid[]): void {
+  for (const { host, inner } of now) {
+    if (before.has(inner) || readComm(host) === 'teleport-init') continue;
     try {
-      kill(pid, 9);
+      kill(host, 9);
     } catch {
       // it ended by itself
     }
@@ -190,4 +220,15 @@ function readComm(pid: number): string {
   } catch {
     return '';
   }
+}
+
+/** As `Promise.withResolvers`, which came with Node 22. */
+function withResolvers<T>(): { promise: Promise<T>; resolve(value: T): void; reject(error: Error): void } {
+  let resolve!: (value: T) => void;
+  let reject!: (error: Error) => void;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
 }

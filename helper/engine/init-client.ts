@@ -15,7 +15,28 @@ export type Opening = {
   env: string[];
 };
 
+/** What a process inside asks for. */
+export interface Ask {
+  /** Of this PID 1, and of no other ask in its life or in that of its images. */
+  number: number;
+  /** A helper was told before: this is a restored branch, or the helper was away. It comes without its input then. */
+  again: boolean;
+  /** Arguments, then the working directory. Whatever the process likes. */
+  words: string[];
+  input: Buffer;
+}
+
+export interface Answer {
+  code: number;
+  /** For standard output and standard error. */
+  out?: string;
+  err?: string;
+}
+
 export interface Heard {
+  asked?(ask: Ask): void;
+  /** Nobody waits for the answer any more. */
+  askEnded?(number: number): void;
   /** Attached; for a terminal with what it had shown (or, re-attached, what came meanwhile). */
   attached?(scrollback: Buffer): void;
   output?(stream: 'stdout' | 'stderr', data: Buffer): void;
@@ -101,6 +122,8 @@ export class InitConnection {
     if (type === 'o') this.heard.output?.('stdout', body);
     else if (type === 'e') this.heard.output?.('stderr', body);
     else if (type === 'x') this.heard.exit?.(Number(body.toString()));
+    else if (type === 'q') this.heard.asked?.(readAsk(body));
+    else if (type === 'z') this.heard.askEnded?.(Number.parseInt(body.toString(), 10));
     else if (type === '!') this.pending.shift()?.reject(new InitRefusal(body.toString()));
     else {
       if (type === 'a') this.heard.attached?.(body);
@@ -152,6 +175,17 @@ export class InitConnection {
       });
   }
 
+  /** From now on `asked` hears of what processes inside ask for. A PID 1 from before there was such a thing refuses, which is no matter. */
+  hearAsks(): void {
+    this.send('H');
+  }
+
+  answer(number: number, { code, out = '', err = '' }: Answer): void {
+    const output = Buffer.from(out.replaceAll('\0', ''));
+    const head = `${number}\0${code}\0${output.length}\0`;
+    this.send('r', Buffer.concat([Buffer.from(head), output, Buffer.from(err)]));
+  }
+
   /** False when the other side is slow: wait for `drained`. */
   write(data: Buffer): boolean {
     let room = true;
@@ -196,4 +230,21 @@ export class InitConnection {
   destroy(): void {
     this.socket.destroy();
   }
+}
+
+/** `q number\0 again\0 length\0 words input`, see helper/native/asks.c. */
+function readAsk(body: Buffer): Ask {
+  const heads: string[] = [];
+  let at = 0;
+  while (heads.length < 3) {
+    const end = body.indexOf(0, at);
+    heads.push(body.toString('latin1', at, end));
+    at = end + 1;
+  }
+  const [number, again, length] = heads.map(Number) as [number, number, number];
+  const words = body
+    .toString('utf8', at, at + length)
+    .split('\0')
+    .slice(0, -1);
+  return { number, again: again === 1, words, input: Buffer.from(body.subarray(at + length)) };
 }

@@ -48,6 +48,9 @@ const MASKED: [path: string, mode: number][] = [
 ];
 const HIDDEN = ['/etc/shadow', '/etc/shadow-', '/etc/gshadow', '/etc/gshadow-', '/etc/sudoers', '/etc/ssl/private'];
 
+/** Where the program `teleport-env` is inside; see helper/native/ask.c. */
+export const INSIDE_BIN = '/.teleport-env/bin';
+
 export interface SkeletonOptions {
   /** Root folder of the base, `/` for the host's. */
   base: string;
@@ -96,6 +99,8 @@ export function makeSkeleton(layer: string, o: SkeletonOptions): void {
   mkdirSync(place('/.teleport-env'));
   copyFileSync(o.init, place('/.teleport-env/init'));
   chmodSync(place('/.teleport-env/init'), 0o755);
+  mkdirSync(place(INSIDE_BIN));
+  symlinkSync('../init', place(`${INSIDE_BIN}/teleport-env`));
   makeDevices(place('/dev'));
   for (const dir of ['/run/lock', '/run/user']) mkdirSync(place(dir));
   for (const path of HIDDEN) hide(layer, o.base, path);

@@ -14,6 +14,9 @@
 /* Where the branch's socket stands inside the branch. The folder belongs to the skeleton layer. */
 #define SERVER_SOCKET "/.teleport-env/init.sock"
 #define INIT_INSIDE "/.teleport-env/init"
+/* Where processes in there ask the helper for something, and with what; see asks.h. */
+#define ASK_SOCKET "/.teleport-env/ask.sock"
+#define ASK_PROGRAM "teleport-env"
 #define LISTEN_FD 3
 
 struct world {
@@ -54,6 +57,9 @@ void become_payload(const struct payload *p);
 /* PID 1's loop: sessions on SERVER_SOCKET, reaping. Never returns. */
 void serve(const struct payload *p) __attribute__((noreturn));
 void open_server_socket(void);
+
+/* The program that people and agents have inside: asks on ASK_SOCKET. Returns what to end with. */
+int ask(int argc, char **argv);
 
 /* Where a branch with a network asks for names, in its own network namespace; see helper/engine/network.ts. */
 #define DNS_ADDRESS "169.254.77.53"

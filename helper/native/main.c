@@ -9,9 +9,12 @@
  *   teleport-init dns --net PID [--cgroup DIR]
  *       answers name questions of that process's network namespace, until the process ends
  *
+ * Under the name teleport-env it is the program that processes inside have; see ask.c.
+ *
  * WORLD: --cgroup DIR… --net new|host|PID --chdir DIR --root DIR --upper DIR --work DIR --lower DIR… --options O --run DIR
  */
 #define _GNU_SOURCE
+#include "asks.h"
 #include "init.h"
 
 #include <errno.h>
@@ -52,6 +55,8 @@ static char **serve_words(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+  const char *slash = argc ? strrchr(argv[0], '/') : NULL;
+  if (argc && !strcmp(slash ? slash + 1 : argv[0], ASK_PROGRAM)) return ask(argc, argv);
   static struct world w = {.net = "host"};
   static struct payload p = {.uid = 65534, .gid = 65534};
   if (argc < 2) usage("no verb");
@@ -89,6 +94,7 @@ int main(int argc, char **argv) {
     if (getpid() != 1) usage("serve is for PID 1 of a branch");
     open_server_socket();
     world_ready();
+    open_ask_socket();
     serve(&p);
   }
   if (!strcmp(argv[1], "dns")) {

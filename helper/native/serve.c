@@ -8,12 +8,14 @@
  *              A id\0 all|missed\0    attach            I bytes     input        E            end of input
  *              R cols\0 rows\0       resize            S number\0  signal       C            hang up and forget
  *              D                     detach            P           ping         L            list
+ *              H                     tell requests from inside here     r …     an answer to one (asks.c)
  *   from init  a scrollback          attached          o, e bytes  stdout, stderr
  *              x code                exit code         d           detached, the last frame
  *              p                     pong              l lines     id kind pid running code
- *              ! text                refused
+ *              ! text                refused           q, z        a request from inside, its end (asks.c)
  */
 #define _GNU_SOURCE
+#include "asks.h"
 #include "init.h"
 
 #include <arpa/inet.h>
@@ -43,11 +45,6 @@
 enum kind { PROCESS, TERMINAL, DIAL };
 static const char *const kind_names[] = {"process", "terminal", "dial"};
 
-struct buffer {
-  char *bytes;
-  size_t start, end, size;
-};
-
 struct connection;
 struct session {
   char id[24];
@@ -69,37 +66,11 @@ struct connection {
 
 static struct session *sessions[MAX_SESSIONS];
 static struct connection *connections[MAX_CONNECTIONS];
+static struct connection *hearer; /* where requests from inside go */
 static volatile sig_atomic_t child_ended;
 
-static size_t waiting(const struct buffer *b) { return b->end - b->start; }
-
-static void append(struct buffer *b, const void *bytes, size_t n) {
-  if (b->start == b->end) b->start = b->end = 0;
-  if (b->end + n > b->size && b->start) {
-    memmove(b->bytes, b->bytes + b->start, waiting(b));
-    b->end -= b->start;
-    b->start = 0;
-  }
-  if (b->end + n > b->size) {
-    b->size = (b->end + n) * 2;
-    b->bytes = realloc(b->bytes, b->size);
-    if (!b->bytes) die("memory");
-  }
-  memcpy(b->bytes + b->end, bytes, n);
-  b->end += n;
-}
-
-/* A buffer that a large transfer made large is given back: it would be in every image. */
-static void shrink(struct buffer *b) {
-  if (b->start != b->end || b->size <= 65536) return;
-  free(b->bytes);
-  memset(b, 0, sizeof *b);
-}
-
 static void send_frame(struct connection *c, char type, const void *bytes, size_t n) {
-  unsigned char head[5] = {n & 255, (n >> 8) & 255, (n >> 16) & 255, (n >> 24) & 255, (unsigned char)type};
-  append(&c->out, head, 5);
-  append(&c->out, bytes, n);
+  put_frame(&c->out, type, bytes, n);
 }
 
 static void refuse(struct connection *c, const char *what, int error) {
@@ -192,22 +163,14 @@ static void attach(struct connection *c, struct session *s, int only_missed) {
   send_scrollback(s, only_missed);
 }
 
-/* The next NUL-terminated string of a frame, or NULL at its end. */
-static char *next(char **at, char *end) {
-  char *text = *at, *nul = text < end ? memchr(text, 0, (size_t)(end - text)) : NULL;
-  if (!nul) return NULL;
-  *at = nul + 1;
-  return text;
-}
-
 static char **next_list(char **at, char *end) {
-  char *count = next(at, end);
+  char *count = next_word(at, end);
   long n = count ? strtol(count, NULL, 10) : -1;
   if (n < 0 || n > 1000000) return NULL;
   char **list = calloc((size_t)n + 1, sizeof *list);
   if (!list) die("memory");
   for (long i = 0; i < n; i++)
-    if (!(list[i] = next(at, end))) {
+    if (!(list[i] = next_word(at, end))) {
       free(list);
       return NULL;
     }
@@ -314,7 +277,7 @@ static void forget(struct session *s) {
 }
 
 static void open_session(struct connection *c, char *at, char *end, const struct payload *p) {
-  char *kind = next(&at, end), *id = next(&at, end), *cwd = next(&at, end), *cols = next(&at, end), *rows = next(&at, end);
+  char *kind = next_word(&at, end), *id = next_word(&at, end), *cwd = next_word(&at, end), *cols = next_word(&at, end), *rows = next_word(&at, end);
   char **argv = next_list(&at, end), **env = next_list(&at, end);
   int slot = 0;
   while (slot < MAX_SESSIONS && sessions[slot]) slot++;
@@ -383,6 +346,7 @@ static void list(struct connection *c) {
 static void detach(struct connection *c) {
   if (c->session) c->session->connection = NULL;
   c->session = NULL;
+  if (hearer == c) hearer = NULL;
   send_frame(c, 'd', "", 0);
   c->closing = 1;
 }
@@ -393,9 +357,11 @@ static void obey(struct connection *c, char type, char *bytes, size_t n, const s
   if (type == 'P') send_frame(c, 'p', "", 0);
   else if (type == 'L') list(c);
   else if (type == 'D') detach(c);
+  else if (type == 'H') tell_asks(&(hearer = c)->out);
+  else if (type == 'r') answer_ask(bytes, n);
   else if (type == 'O' && !s) open_session(c, at, end, p);
   else if (type == 'A' && !s) {
-    char *id = next(&at, end), *what = next(&at, end);
+    char *id = next_word(&at, end), *what = next_word(&at, end);
     struct session *wanted = what ? find_session(id) : NULL;
     if (wanted) attach(c, wanted, *what == 'm');
     else refuse(c, "no such session", ESRCH);
@@ -404,11 +370,11 @@ static void obey(struct connection *c, char type, char *bytes, size_t n, const s
     if (s->in >= 0 && !s->input_ended) append(&s->input, bytes, n);
   } else if (type == 'E') s->input_ended = 1;
   else if (type == 'R') {
-    char *cols = next(&at, end), *rows = next(&at, end);
+    char *cols = next_word(&at, end), *rows = next_word(&at, end);
     struct winsize size = {.ws_col = (unsigned short)(cols ? atoi(cols) : 80), .ws_row = (unsigned short)(rows ? atoi(rows) : 24)};
     if (s->kind == TERMINAL && s->out >= 0) ioctl(s->out, TIOCSWINSZ, &size);
   } else if (type == 'S') {
-    char *number = next(&at, end);
+    char *number = next_word(&at, end);
     if (number && s->pid > 0 && !s->exited) kill(-s->pid, atoi(number));
   } else if (type == 'C') hang_up(s);
   else refuse(c, "unknown frame", EINVAL);
@@ -417,6 +383,7 @@ static void obey(struct connection *c, char type, char *bytes, size_t n, const s
 static void close_connection(int slot) {
   struct connection *c = connections[slot];
   connections[slot] = NULL;
+  if (hearer == c) hearer = NULL;
   if (c->session) c->session->connection = NULL;
   close(c->fd);
   free(c->in.bytes);
@@ -431,23 +398,12 @@ static int receive(struct connection *c, const struct payload *p) {
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 1;
   if (n <= 0) return 0;
   append(&c->in, chunk, (size_t)n);
-  while (!c->closing && waiting(&c->in) >= 5) {
-    unsigned char *head = (unsigned char *)c->in.bytes + c->in.start;
-    size_t length = head[0] | (size_t)head[1] << 8 | (size_t)head[2] << 16 | (size_t)head[3] << 24;
-    if (length > MAX_FRAME) return 0;
-    if (waiting(&c->in) < 5 + length) break;
-    c->in.start += 5 + length;
-    obey(c, (char)head[4], (char *)head + 5, length, p);
-  }
+  struct frame frame;
+  int got = 0;
+  while (!c->closing && (got = take_frame(&c->in, MAX_FRAME, &frame)) > 0)
+    obey(c, frame.type, frame.bytes, frame.length, p);
+  if (got < 0) return 0;
   shrink(&c->in);
-  return 1;
-}
-
-static int transmit(struct connection *c) {
-  ssize_t n = write(c->fd, c->out.bytes + c->out.start, waiting(&c->out));
-  if (n < 0) return errno == EAGAIN || errno == EINTR;
-  c->out.start += (size_t)n;
-  shrink(&c->out);
   return 1;
 }
 
@@ -519,7 +475,7 @@ void open_server_socket(void) {
 }
 
 void serve(const struct payload *p) {
-  static struct pollfd fds[1 + MAX_CONNECTIONS + 3 * MAX_SESSIONS];
+  static struct pollfd fds[1 + MAX_CONNECTIONS + 3 * MAX_SESSIONS + 1 + MAX_ASKS];
   sigset_t normally, while_working;
   struct sigaction action = {.sa_handler = on_child};
   sigaction(SIGCHLD, &action, NULL);
@@ -547,6 +503,8 @@ void serve(const struct payload *p) {
       fds[n++] = (struct pollfd){.fd = reads ? s->err : -1, .events = POLLIN};
       fds[n++] = (struct pollfd){.fd = writes ? s->in : -1, .events = POLLOUT};
     }
+    int first_ask = n;
+    n += poll_asks(fds + n);
     int ready = ppoll(fds, (nfds_t)n, NULL, &normally);
     if (child_ended) reap();
     /* The tables only change below, in the order in which fds was filled; a slot made meanwhile is looked at next time. */
@@ -577,6 +535,7 @@ void serve(const struct payload *p) {
         }
       }
       if (fds[0].revents & POLLIN) accept_connection();
+      work_on_asks(fds + first_ask, hearer ? &hearer->out : NULL);
     }
     for (int i = 0; i < MAX_SESSIONS; i++)
       if (sessions[i]) feed(sessions[i]);
@@ -585,7 +544,7 @@ void serve(const struct payload *p) {
     for (int i = 0; i < MAX_CONNECTIONS; i++) {
       struct connection *c = connections[i];
       if (!c) continue;
-      if (waiting(&c->out) && !transmit(c)) close_connection(i);
+      if (waiting(&c->out) && !write_out(c->fd, &c->out)) close_connection(i);
       else if (c->closing && !waiting(&c->out)) close_connection(i);
     }
   }

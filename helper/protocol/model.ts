@@ -53,6 +53,8 @@ export const Branch = z.object({
   createdAt: z.string(),
   /** Processes inside, our init not counted. */
   processes: z.number().int(),
+  /** Names of the agents that were started in it as such. A rollback takes their memory back too. */
+  agents: z.array(z.string()).optional(),
 });
 export type Branch = z.infer<typeof Branch>;
 

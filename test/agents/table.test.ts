@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { AGENTS } from '../../src/agents/table.ts';
+import { AGENTS } from '../../helper/protocol/agents.ts';
 
 describe('the table of agents', () => {
   it('holds each agent once, the other one last', () => {
@@ -19,7 +19,7 @@ describe('the table of agents', () => {
       for (const path of config) assert.ok(!/\.(ssh|aws|gnupg)/.test(path) && !path.includes('..'), id);
       for (const name of variables) assert.match(name, /^[A-Z][A-Z0-9_]*$/, id);
       for (const host of hosts) assert.match(host, /^[a-z0-9-]+(\.[a-z0-9-]+)+$/, id);
-      if (hooks.kind !== 'none') assert.match(hooks.event, /^[A-Za-z.]+$/, id);
+      if (hooks.kind !== 'none') for (const event of hooks.events) assert.match(event, /^[A-Za-z.]+$/, id);
     }
   });
 });

@@ -1,0 +1,76 @@
+/** Takes a checkpoint whenever files of a branch's workspace changed and then rested, for as long as an agent runs in it. */
+import type { Branch } from '../branch.ts';
+import type { House } from './inside.ts';
+import { EVERY_MS, isDue, lookAt, nextLook, quietLabel } from './quiet.ts';
+
+export class QuietWatch {
+  private readonly branch: Branch;
+  private readonly house: House;
+  private readonly agent: string;
+  private since: number;
+  private known: string;
+  private busy = '';
+  private pending = false;
+  private timer: NodeJS.Timeout | undefined;
+  over = false;
+
+  constructor(branch: Branch, house: House, agent: string) {
+    this.branch = branch;
+    this.house = house;
+    this.agent = agent;
+    this.known = branch.record.checkpoint;
+    this.since = Date.parse(house.catalogue.checkpoint(this.known).createdAt);
+    this.later(EVERY_MS);
+  }
+
+  private later(ms: number): void {
+    if (!this.over) this.timer = setTimeout(() => void this.tick(), ms).unref();
+  }
+
+  private async tick(): Promise<void> {
+    const begun = performance.now();
+    try {
+      if (this.branch.over) return this.stop();
+      if (this.mayHaveChanged()) await this.look();
+    } catch {
+      // Its files or its branch are being replaced, or the capture was refused (and said so in the log): the next look tells.
+    }
+    this.later(nextLook(performance.now() - begun));
+  }
+
+  /** While nothing in there ran, nothing was written. */
+  private mayHaveChanged(): boolean {
+    const busy = this.branch.processorTime();
+    const same = busy === this.busy;
+    this.busy = busy;
+    return !same || this.pending;
+  }
+
+  private async look(atOnce = false): Promise<void> {
+    const { checkpoint } = this.branch.record;
+    if (checkpoint !== this.known) {
+      // Somebody else took one meanwhile.
+      this.known = checkpoint;
+      this.since = Math.max(this.since, Date.parse(this.house.catalogue.checkpoint(checkpoint).createdAt));
+    }
+    const { newest, changed } = lookAt(this.branch.layout.upper, this.house.record.workspace, this.since);
+    this.pending = newest > this.since;
+    if (!(atOnce ? this.pending : isDue(newest, this.since, Date.now()))) return;
+    this.since = newest;
+    this.pending = false;
+    const label = quietLabel(this.agent, changed);
+    const { checkpoint: made } = await this.house.createCheckpoint({ kind: 'auto', label }, this.branch.id);
+    this.known = made.id;
+  }
+
+  /** The agent ended: what it changed last is kept without waiting. */
+  async end(): Promise<void> {
+    this.stop();
+    if (!this.branch.over) await this.look(true).catch(() => {});
+  }
+
+  stop(): void {
+    this.over = true;
+    clearTimeout(this.timer);
+  }
+}
