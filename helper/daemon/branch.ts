@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Live } from '../engine/branch.ts';
 import { payloadOf, retire } from '../engine/branch.ts';
 import type { BranchLayout } from '../engine/layout.ts';
+import type { Steps } from '../engine/steps.ts';
 import type { Branch as BranchInfo, Process } from '../protocol/model.ts';
 import type { BranchRecord } from '../sandbox/records.ts';
 import { Sessions } from './sessions.ts';
@@ -18,7 +19,7 @@ export class Branch {
   readonly shell: Shell;
   /** Agents that run in it, by the request that stays open while they do. */
   readonly agents = new Map<number, string>();
-  private retired: Promise<void> | null = null;
+  private retired: Promise<Steps> | null = null;
   private successor: Branch | null = null;
 
   constructor(
@@ -76,7 +77,12 @@ export class Branch {
   }
 
   /** Ends it in the background; the promise says when nothing of it is left. */
-  end(reason: string): Promise<void> {
+  async end(reason: string): Promise<void> {
+    await this.gone(reason);
+  }
+
+  /** The same, answering how it went. */
+  gone(reason: string): Promise<Steps> {
     this.silence(reason);
     this.retired ??= retire(this.layout, this.live.cgroup);
     return this.retired;

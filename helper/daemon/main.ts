@@ -4,7 +4,7 @@ import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cgroup, findCgroup2 } from '../engine/cgroup.ts';
-import { check } from '../engine/criu-check.ts';
+import { type CheckResult, check } from '../engine/criu-check.ts';
 import { doctor } from '../engine/doctor.ts';
 import { Layout } from '../engine/layout.ts';
 import { Limiter } from '../engine/limits.ts';
@@ -49,10 +49,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     binary: programs.criu,
     prefix: [programs.init, 'enter', '--net', 'host', '--run', run, '--'],
   });
-  if (!found.ok)
-    throw new TeleportError('noCriu', `CRIU does not work here: ${found.reason}`, {
-      hint: 'scripts/setup-linux.sh builds one that does',
-    });
+  if (!found.ok) throw unfit(found);
   const volume = await openVolume(state, options.volumeBytes);
   keepReserve(join(volume.path, 'reserve'));
   const cgroups = Cgroup.make(join(cgroupMount, cgroupName(state))).path;
@@ -92,6 +89,22 @@ export async function serve(options: ServeOptions): Promise<void> {
   log('ended; sandboxes go on');
 }
 
+/** Made for every kernel that we run on: older ones fail one way or another on newer kernels. */
+const CRIU_FROM = [4, 1];
+
+/** The error for a CRIU that does not work here. */
+export function unfit({ version, reason }: Extract<CheckResult, { ok: false }>): TeleportError {
+  const hint = 'npm run setup (or scripts/setup-linux.sh) builds one that works';
+  const [major = 0, minor = 0] = version ?? CRIU_FROM;
+  if (major < CRIU_FROM[0]! || (major === CRIU_FROM[0] && minor < CRIU_FROM[1]!))
+    return new TeleportError(
+      'criuTooOld',
+      `CRIU ${version?.join('.')} is too old for this kernel, ${CRIU_FROM.join('.')} or later is needed: ${reason}`,
+      { hint },
+    );
+  return new TeleportError('noCriu', `CRIU does not work here: ${reason}`, { hint });
+}
+
 /** What this machine has and lacks, where no daemon could be started; root learns more than others. */
 export async function examine(): Promise<Need[]> {
   let programs: { init: string; criu: string } | null = null;
@@ -118,10 +131,15 @@ function findPrograms(): { init: string; criu: string } {
       .flatMap((p) => names.map((n) => join(p, n)))
       .find((path) => statSync(path, { throwIfNoEntry: false })?.isFile());
   const init = first(['teleport-init', 'init/teleport-init']);
-  const criu = process.env.TELEPORT_ENV_CRIU ?? first(['criu', 'criu/criu']);
-  if (!init || !criu)
-    throw new TeleportError('noCriu', `${init ? 'CRIU' : 'teleport-init'} is not installed`, {
-      hint: 'run npm run setup (or scripts/setup-linux.sh) once',
-    });
+  const chosen = process.env.TELEPORT_ENV_CRIU;
+  const criu = chosen ?? first(['criu', 'criu/criu']);
+  if (!init || !criu || !existsSync(criu))
+    throw new TeleportError(
+      'noCriu',
+      `${init ? 'CRIU' : 'teleport-init'} is not ${chosen ? `at ${chosen}` : 'installed'}`,
+      {
+        hint: 'run npm run setup (or scripts/setup-linux.sh) once',
+      },
+    );
   return { init, criu };
 }

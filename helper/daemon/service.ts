@@ -386,12 +386,15 @@ export class Service {
       await this.find(client, sandbox).delete(checkpoint);
       return {};
     },
-    'checkpoint/rollback': ({ sandbox, checkpoint, discard, expect }, client) => {
+    'checkpoint/rollback': ({ sandbox, checkpoint, discard, untilGone, expect }, client) => {
       const found = this.find(client, sandbox);
       found.branches.expect(expect);
-      return found.rollback(checkpoint, { discard });
+      return leaving(found, untilGone, () => found.rollback(checkpoint, { discard }));
     },
-    'checkpoint/undo': ({ sandbox }, client) => this.find(client, sandbox).undo(),
+    'checkpoint/undo': ({ sandbox, untilGone }, client) => {
+      const found = this.find(client, sandbox);
+      return leaving(found, untilGone, () => found.undo());
+    },
     'branch/fork': async ({ sandbox, checkpoint, expect }, client) => {
       this.find(client, sandbox).branches.expect(expect);
       const { steps, ...forked } = await this.find(client, sandbox).branches.fork(checkpoint);
@@ -542,4 +545,17 @@ function hostLabel(name: string): string {
     .replace(/^-+|-+$/g, '')
     .slice(0, 40);
   return label || hostname().slice(0, 40);
+}
+
+/** Moves the head; where it is asked for, the answer waits until nothing of the old one is left, and tells those steps too. */
+async function leaving(
+  sandbox: Sandbox,
+  untilGone: boolean,
+  move: () => Promise<Result<'checkpoint/rollback'>>,
+): Promise<Result<'checkpoint/rollback'>> {
+  const old = untilGone && sandbox.record.head !== null ? sandbox.branches.get() : undefined;
+  const moved = await move();
+  if (!old) return moved;
+  const { all } = await old.gone('it was rolled back');
+  return { ...moved, steps: [...moved.steps, ...all] };
 }

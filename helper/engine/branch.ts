@@ -196,11 +196,15 @@ function explainRestore(cause: unknown, ground: Ground): TeleportError {
 }
 
 /** Ends a branch: its processes by SIGKILL, its cgroup, its folder (moved to the trash first, so that no step can leave half of it). */
-export async function retire(layout: BranchLayout, cgroup: Cgroup): Promise<void> {
+export async function retire(layout: BranchLayout, cgroup: Cgroup): Promise<Steps> {
+  const steps = new Steps();
   await cgroup.end();
+  steps.done('old processes ended by SIGKILL');
   faultPoint('branch:retired');
   await removeTree(layout.dir);
+  steps.done('their volatile upperdir discarded');
   refillReserve();
+  return steps;
 }
 
 /** Host pids of a branch without its PID 1. */

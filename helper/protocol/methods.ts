@@ -54,6 +54,8 @@ const inSandbox = { sandbox: SandboxRef };
 const inBranch = { sandbox: SandboxRef, branch: BranchId.optional() };
 /** Checkpoints that the caller is likely to go to next: what stands by for them is made ahead. */
 const expect = z.array(CheckpointId).max(16).optional();
+/** Answer only once nothing of the old head is left; `steps` then tells how it went. It usually goes in the background. */
+const untilGone = z.boolean().default(false);
 const Empty = z.object({});
 
 /** What a rollback, undo or change of head answers. */
@@ -161,10 +163,16 @@ export const METHODS = {
   /** Refused (`checkpointInUse`) while a checkpoint or branch is built on it. */
   'checkpoint/delete': { params: z.object({ ...inSandbox, checkpoint: CheckpointId }), result: Empty },
   'checkpoint/rollback': {
-    params: z.object({ ...inSandbox, checkpoint: CheckpointId, discard: z.boolean().default(false), expect }),
+    params: z.object({
+      ...inSandbox,
+      checkpoint: CheckpointId,
+      discard: z.boolean().default(false),
+      untilGone,
+      expect,
+    }),
     result: HeadMoved,
   },
-  'checkpoint/undo': { params: z.object(inSandbox), result: HeadMoved },
+  'checkpoint/undo': { params: z.object({ ...inSandbox, untilGone }), result: HeadMoved },
 
   'branch/fork': {
     params: z.object({ ...inSandbox, checkpoint: CheckpointId, expect }),

@@ -73,7 +73,9 @@ describe('teleport-env', () => {
       ]);
       assert.equal(ran.stdout, '✓ back at k3 "before the rewrite" in 1.3 ms (k5 keeps where you were)\n');
       assert.equal(ran.stderr, '');
-      assert.deepEqual(ran.fake.called('checkpoint/rollback'), [{ sandbox: 's1', checkpoint: 'k3', discard: false }]);
+      assert.deepEqual(ran.fake.called('checkpoint/rollback'), [
+        { sandbox: 's1', checkpoint: 'k3', discard: false, untilGone: false },
+      ]);
     });
 
     it('prints every step with --verbose', async () => {
@@ -81,6 +83,9 @@ describe('teleport-env', () => {
         'rollback',
         'k3',
         '--verbose',
+      ]);
+      assert.deepEqual(ran.fake.called('checkpoint/rollback'), [
+        { sandbox: 's1', checkpoint: 'k3', discard: false, untilGone: true },
       ]);
       assert.match(ran.stdout, /^ {2}SIGKILL +0\.40 ms\n {2}volatile upperdir discarded +0\.12 ms\n✓ back/);
     });
@@ -94,7 +99,9 @@ describe('teleport-env', () => {
       ]);
       assert.deepEqual(json(ran), { ...moved, saved: null });
       assert.equal(ran.stderr, '');
-      assert.deepEqual(ran.fake.called('checkpoint/rollback'), [{ sandbox: 's1', checkpoint: 'k3', discard: true }]);
+      assert.deepEqual(ran.fake.called('checkpoint/rollback'), [
+        { sandbox: 's1', checkpoint: 'k3', discard: true, untilGone: false },
+      ]);
     });
 
     it('asks for no id with .. in it', async () => {

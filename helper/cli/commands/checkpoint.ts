@@ -44,7 +44,12 @@ export function registerCheckpoint(program: Command, ctx: Context): void {
       const checkpoint = asCheckpoint(split.rest[0]!);
       const sandbox = await ctx.sandbox(split.sandbox);
       const helper = await ctx.helper();
-      const moved = await helper.request('checkpoint/rollback', { sandbox: sandbox.id, checkpoint, discard });
+      const moved = await helper.request('checkpoint/rollback', {
+        sandbox: sandbox.id,
+        checkpoint,
+        discard,
+        untilGone: ctx.verbose,
+      });
       await ctx.answer(moved, ctx.json ? '' : await movedText(ctx, sandbox, moved));
     },
   });
@@ -54,7 +59,10 @@ export function registerCheckpoint(program: Command, ctx: Context): void {
     examples: ['undo', 'undo api'],
     action: async (ctx, words, options) => {
       const sandbox = await ctx.sandbox(only(words, options.sandbox));
-      const moved = await (await ctx.helper()).request('checkpoint/undo', { sandbox: sandbox.id });
+      const moved = await (await ctx.helper()).request('checkpoint/undo', {
+        sandbox: sandbox.id,
+        untilGone: ctx.verbose,
+      });
       await ctx.answer(moved, ctx.json ? '' : await movedText(ctx, sandbox, moved));
     },
   });
