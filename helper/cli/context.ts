@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream';
 import type { Connection } from '../client/connection.ts';
 import type { Sandbox } from '../protocol/model.ts';
 import { type Io, write } from './io.ts';
@@ -38,6 +39,12 @@ export class Context {
   async sandbox(named: string | undefined): Promise<Sandbox> {
     const { sandboxes } = await (await this.helper()).request('sandbox/list', {});
     return chooseSandbox(sandboxes, named, this.io.cwd);
+  }
+
+  /** Passes on what comes from inside. Where our own reader is slow, so is what writes it there. */
+  stream(to: 'stdout' | 'stderr', data: Buffer): void {
+    const written = write(this.io[to], data);
+    if ((this.io[to] as Writable).writableNeedDrain) void this.#connection?.holdUntil(written);
   }
 
   /** The answer of a command: one JSON object with --json, a text for people otherwise. */

@@ -1,5 +1,5 @@
 import { TeleportError } from '../protocol/errors.ts';
-import { printable } from './text.ts';
+import { brief } from './text.ts';
 
 /** Only these enter a sandbox by themselves: what programs need to find each other and to speak the user's language. No secrets. */
 const LISTED = /^(PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TERM|COLORTERM|EDITOR|VISUAL|PAGER)$/;
@@ -20,7 +20,7 @@ export function parsePairs(pairs: string[], env: NodeJS.ProcessEnv): Record<stri
     const at = pair.indexOf('=');
     const name = at < 0 ? pair : pair.slice(0, at);
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
-      throw new TeleportError('invalidRequest', `${printable(name)} is no variable's name`);
+      throw new TeleportError('invalidRequest', `${brief(name)} is no variable's name`);
     const value = at < 0 ? env[name] : pair.slice(at + 1);
     if (value !== undefined) result[name] = value;
   }

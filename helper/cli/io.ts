@@ -23,6 +23,13 @@ export function processIo(): Io {
   };
 }
 
+/** Once all that was written is with its reader, or the reader is gone. */
+export function flushed(stream: NodeJS.WritableStream): Promise<void> {
+  return new Promise((resolve) => {
+    stream.write('', () => resolve());
+  });
+}
+
 /** Writes all, waiting where the reader is slow. A reader that is gone (`| head`) is no error of ours. */
 export async function write(stream: NodeJS.WritableStream, data: string | Uint8Array): Promise<void> {
   if (data.length === 0) return;

@@ -5,7 +5,8 @@ import { registerAll } from './commands/index.ts';
 import { Context } from './context.ts';
 import { shapeOf } from './define.ts';
 import { asTeleportError, errorJson, errorText, exitCodeOf } from './failure.ts';
-import { type Io, processIo, write } from './io.ts';
+import { flushed, type Io, processIo, write } from './io.ts';
+import { shorten } from './text.ts';
 
 /** Runs one command line and answers its exit code. Never throws, never ends the process. */
 export async function run(argv: string[], io: Io): Promise<number> {
@@ -64,10 +65,15 @@ function buildProgram(ctx: Context, help: (text: string) => void): Command {
 }
 
 function fromCommander(error: CommanderError): TeleportError {
-  const message = error.message.replace(/^error: /, '').replace(/\n/g, ' ');
+  const message = shorten(error.message.replace(/^error: /, '').replace(/\n/g, ' '), 300);
   return new TeleportError('invalidRequest', message, { hint: 'teleport-env --help' });
 }
 
 if (require.main === module) {
-  run(process.argv.slice(2), processIo()).then((code) => process.exit(code));
+  const io = processIo();
+  run(process.argv.slice(2), io).then(async (code) => {
+    // To a pipe, Node writes in the background, and exit() would cut it off.
+    await Promise.all([flushed(io.stdout), flushed(io.stderr)]);
+    process.exit(code);
+  });
 }

@@ -1,7 +1,7 @@
 /** Which sandbox is meant, and what the other words of a command line are. Plain functions. */
 import { TeleportError } from '../protocol/errors.ts';
 import type { Sandbox } from '../protocol/model.ts';
-import { printable } from './text.ts';
+import { brief, printable } from './text.ts';
 
 const CHECKPOINT = /^k[0-9]{1,9}$/;
 const PLACE = /^[kb][0-9]{1,9}$/;
@@ -15,7 +15,7 @@ export function chooseSandbox(sandboxes: Sandbox[], named: string | undefined, c
     const matches = sandboxes.filter(({ id }) => id === named);
     if (matches.length === 0) matches.push(...sandboxes.filter(({ name }) => name === named));
     return single(matches, () => {
-      throw new TeleportError('unknownSandbox', `there is no sandbox ${printable(named)}`, {
+      throw new TeleportError('unknownSandbox', `there is no sandbox ${brief(named)}`, {
         hint: 'teleport-env list shows yours',
       });
     });
@@ -53,7 +53,7 @@ export function only(words: string[], given?: string): string | undefined {
       'invalidRequest',
       `unexpected: ${words
         .slice(given === undefined ? 1 : 0)
-        .map(printable)
+        .map(brief)
         .join(' ')}`,
     );
   return given ?? words[0];
@@ -78,14 +78,14 @@ export function splitDiff(words: string[], given?: string): { sandbox?: string; 
 
 export function asCheckpoint(word: string): string {
   if (CHECKPOINT.test(word)) return word;
-  throw new TeleportError('unknownCheckpoint', `${printable(word)} is no checkpoint`, {
+  throw new TeleportError('unknownCheckpoint', `${brief(word)} is no checkpoint`, {
     hint: 'a checkpoint looks like k3; teleport-env log shows them',
   });
 }
 
 export function asPlace(word: string): string {
   if (PLACE.test(word)) return word;
-  throw new TeleportError('unknownCheckpoint', `${printable(word)} is neither a checkpoint (k3) nor a branch (b2)`, {
+  throw new TeleportError('unknownCheckpoint', `${brief(word)} is neither a checkpoint (k3) nor a branch (b2)`, {
     hint: 'teleport-env log shows them',
   });
 }

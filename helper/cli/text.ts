@@ -14,6 +14,11 @@ export function printable(text: string): string {
   );
 }
 
+/** What somebody typed, as an error repeats it: in one line, and not all of a novel. */
+export function brief(text: string): string {
+  return shorten(printable(text.slice(0, 200)), 80);
+}
+
 /** `1.3 ms`, `14 ms`, `2.4 s`, `3 min`. */
 export function duration(ms: number): string {
   if (ms < 9.95) return `${ms.toFixed(1)} ms`;

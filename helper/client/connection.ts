@@ -41,6 +41,7 @@ export class Connection implements Requester {
   readonly #rpc: MessageConnection;
   readonly #events = new EventEmitter().setMaxListeners(0);
   readonly #lost = new AbortController();
+  #holds = 0;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -116,6 +117,14 @@ export class Connection implements Requester {
   /** Aborted once the connection is gone, whoever ended it. */
   get lost(): AbortSignal {
     return this.#lost.signal;
+  }
+
+  /** Reads no more until then. What comes waits in the daemon, which slows down whoever writes it. */
+  async holdUntil(settled: Promise<unknown>): Promise<void> {
+    this.#holds++;
+    this.#socket.pause();
+    await Promise.allSettled([settled]);
+    if (--this.#holds === 0) this.#socket.resume();
   }
 
   close(): void {

@@ -50,13 +50,25 @@ export class Client {
 /** Bytes under way to a client above which the session's source is paused. */
 const HIGH_WATER = 1 << 20;
 
+/** Sends in parts; where the client is behind, answers what to wait for before there is more. */
+export function paced(send: (data: Buffer) => Promise<void>): (data: Buffer) => void | Promise<void> {
+  let underWay = 0;
+  return (data) => {
+    underWay += data.length;
+    const sent = send(data).then(() => {
+      underWay -= data.length;
+    });
+    return underWay > HIGH_WATER ? sent : undefined;
+  };
+}
+
 export class ClientListener implements Listener, SessionClient {
   private readonly client: Client;
   private readonly sandbox: string;
   private branch: string;
   private readonly session: string;
   private readonly over: () => void;
-  private underWay = 0;
+  private readonly send = { stdout: this.paced('stdout'), stderr: this.paced('stderr') };
   stop: () => void = () => {};
 
   constructor(client: Client, sandbox: string, branch: string, session: string, over: () => void) {
@@ -71,14 +83,14 @@ export class ClientListener implements Listener, SessionClient {
     return { sandbox: this.sandbox, branch: this.branch, session: this.session };
   }
 
+  private paced(stream: 'stdout' | 'stderr') {
+    return paced((data) =>
+      this.client.notify('session/output', { ...this.where, stream, data: data.toString('base64') }),
+    );
+  }
+
   output(stream: 'stdout' | 'stderr', data: Buffer): void | Promise<void> {
-    this.underWay += data.length;
-    const sent = this.client
-      .notify('session/output', { ...this.where, stream, data: data.toString('base64') })
-      .then(() => {
-        this.underWay -= data.length;
-      });
-    return this.underWay > HIGH_WATER ? sent : undefined;
+    return this.send[stream](data);
   }
 
   exit(exitCode: number): void {

@@ -29,13 +29,13 @@ import type { Need } from '../protocol/model.ts';
 import { FORMAT, SandboxRecord } from '../sandbox/records.ts';
 import { collect } from '../sandbox/tree.ts';
 import { Bases } from './bases.ts';
-import type { Client } from './client.ts';
+import { type Client, paced } from './client.ts';
 import { checkWorkspacePath, copyIn } from './copy-in.ts';
 import { copyGit } from './git-folders.ts';
 import { nameAndHome } from './owner.ts';
 import { portsOf } from './ports.ts';
 import { Sandbox } from './sandbox.ts';
-import type { Surroundings } from './sandbox-state.ts';
+import { AFTER_REPLY_MS, type Surroundings } from './sandbox-state.ts';
 import { readRecord } from './store.ts';
 import { whyFailed } from './why.ts';
 
@@ -334,7 +334,7 @@ export class Service {
     doctor: async () => ({ needs: await this.doctor() }),
     shutdown: async (_, { owner }) => {
       if (owner.uid !== 0) throw new TeleportError('notAllowed', 'only root may end the helper');
-      setImmediate(() => this.options.shutdown());
+      setTimeout(() => this.options.shutdown(), AFTER_REPLY_MS);
       return {};
     },
     'sandbox/create': (params, client, token) => this.create(params, client, token),
@@ -470,7 +470,7 @@ export class Service {
         signal: abort.signal,
         processes: () => branch.latest.pids(),
         stream: params.stream
-          ? (data) => void client.notify('run/output', { stream: params.stream!, data: data.toString('base64') })
+          ? paced((data) => client.notify('run/output', { stream: params.stream!, data: data.toString('base64') }))
           : undefined,
       });
       const { exitCode, durationMs, truncated } = ran;

@@ -45,7 +45,8 @@ interface Current {
   output: Buffer[];
   size: number;
   truncated: boolean;
-  stream?: (data: Buffer) => void;
+  /** Answers what to wait for, where whoever hears it is behind. */
+  stream?: (data: Buffer) => void | Promise<void>;
   done(exitCode: number): void;
   fail(error: Error): void;
   /** The shell that hears of it, as long as it is under way. */
@@ -83,7 +84,7 @@ export class Shell {
     },
   };
 
-  private heard(data: Buffer): void {
+  private heard(data: Buffer): void | Promise<void> {
     if (!this.current) {
       this.leftover.push(data);
       while (this.leftover.reduce((n, b) => n + b.length, 0) > LARGEST_LEFTOVER) this.leftover.shift();
@@ -92,11 +93,12 @@ export class Shell {
     const { output } = this.current;
     output.push(data);
     this.current.size += data.length;
-    this.current.stream?.(data);
+    const behind = this.current.stream?.(data);
     while (this.current.size > LARGEST_OUTPUT && output.length > 1) {
       this.current.size -= output.shift()!.length;
       this.current.truncated = true;
     }
+    return behind;
   }
 
   private reported(data: Buffer): void {
@@ -138,7 +140,7 @@ export class Shell {
   /** Lines wait for each other. @throws TeleportError `cancelled` when the branch ends meanwhile */
   run(
     line: string,
-    options: { timeoutMs?: number; signal?: AbortSignal; stream?: (data: Buffer) => void; processes: () => Pid[] },
+    options: { timeoutMs?: number; signal?: AbortSignal; stream?: Current['stream']; processes: () => Pid[] },
   ): Promise<Ran> {
     if (line.includes('\0')) throw new TeleportError('invalidRequest', 'a shell line holds no NUL');
     return this.queue.run(async () => {

@@ -189,7 +189,8 @@ export function undoRotation(from: BranchLayout, to: CheckpointLayout): void {
 
 function explain(cause: unknown): TeleportError {
   const error = cause instanceof CriuError && cause.code === 'hook' ? cause.cause : cause;
-  if ((error as NodeJS.ErrnoException).code === 'ENOSPC' || /No space left/.test(String(error)))
+  const full = error instanceof CriuError && error.reason === 'noSpace';
+  if (full || (error as NodeJS.ErrnoException).code === 'ENOSPC' || /No space left/.test(String(error)))
     return new TeleportError(
       'volumeFull',
       'the state volume is full: the checkpoint was not made, the sandbox goes on',

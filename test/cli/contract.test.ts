@@ -31,7 +31,11 @@ describe('the contract of the command line', function () {
   });
 
   const call = (argv: string[], options: ProgramOptions = {}): Promise<Ran> =>
-    program(argv, { cwd: ws, ...options, env: { TELEPORT_ENV_SOCKET: helper.socket, ...options.env } });
+    program(argv, {
+      cwd: ws,
+      ...options,
+      env: { TELEPORT_ENV_SOCKET: helper.socket, XDG_STATE_HOME: join(helper.dir, 'user-state'), ...options.env },
+    });
   async function ok(argv: string[], options: ProgramOptions = {}): Promise<Ran> {
     const ran = await call(argv, options);
     assert.equal(ran.code, 0, `${argv.join(' ')}: ${ran.stdout}${ran.stderr}`);

@@ -3,18 +3,13 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pathToFileURL } from 'node:url';
 import { Connection } from '../../helper/client/connection.ts';
 import { HelperProcess, needsMachine, workspace } from '../daemon/helper-process.ts';
+import { build, PROGRAM } from './program.ts';
 import { type CliOptions, cli, json, type Ran } from './run-cli.ts';
-
-const root = resolve(__dirname, '../..');
-const tsx = pathToFileURL(createRequire(__filename).resolve('tsx')).href;
-const MAIN = ['--import', tsx, join(root, 'helper/cli/main.ts')];
 
 describe('teleport-env with the real helper', () => {
   let helper: HelperProcess;
@@ -275,7 +270,8 @@ describe('teleport-env with the real helper', () => {
   });
 
   describe('as a program', () => {
-    const program = (argv: string[]) => [...MAIN, ...argv];
+    before(build);
+    const program = (argv: string[]) => [PROGRAM, ...argv];
     const pty = (argv: string[], stty = '') => {
       const quoted = [process.execPath, ...program(argv)].map((word) => `'${word}'`).join(' ');
       return spawn('script', ['-qec', `${stty}${quoted}`, '/dev/null'], {

@@ -5,12 +5,14 @@ import { join, resolve } from 'node:path';
 import type { Ran } from './run-cli.ts';
 
 const root = resolve(__dirname, '../..');
-const PROGRAM = join(root, 'dist/teleport-env.js');
+export const PROGRAM = join(root, 'dist/teleport-env.js');
 
 export interface ProgramOptions {
   cwd?: string;
   env?: NodeJS.ProcessEnv;
   input?: string;
+  /** Another copy of the program. */
+  path?: string;
   /** Run by this user instead of root. */
   uid?: number;
 }
@@ -25,10 +27,13 @@ export function build(): void {
 }
 
 /** Runs it to its end. */
-export async function program(argv: string[], { cwd = '/', env = {}, input, uid }: ProgramOptions = {}): Promise<Ran> {
-  const child = spawn(PROGRAM, argv, {
+export async function program(
+  argv: string[],
+  { cwd = '/', env = {}, input, path = PROGRAM, uid }: ProgramOptions = {},
+): Promise<Ran> {
+  const child = spawn(path, argv, {
     cwd,
-    env: { PATH: process.env.PATH, HOME: '/nowhere', NO_COLOR: '1', ...env },
+    env: { PATH: process.env.PATH, HOME: '/dev/null', NO_COLOR: '1', ...env },
     stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     ...(uid === undefined ? {} : { uid, gid: uid }),
   });

@@ -46,7 +46,7 @@ export function registerExec(program: Command, ctx: Context): void {
         stdin: ctx.io.stdin,
         output: (stream, data) => {
           if (ctx.json) (stream === 'stdout' ? stdout : stderr).push(data);
-          else ctx.io[stream].write(data);
+          else ctx.stream(stream, data);
         },
       });
       const durationMs = Math.round((performance.now() - started) * 10) / 10;

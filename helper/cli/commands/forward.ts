@@ -5,7 +5,7 @@ import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { wholeNumber } from '../options.ts';
 import { only, splitWords } from '../target.ts';
-import { printable, table } from '../text.ts';
+import { brief, printable, table } from '../text.ts';
 
 interface ForwardOptions {
   local?: number;
@@ -65,7 +65,7 @@ async function forward(ctx: Context, named: string | undefined, port: number, op
 function asPort(word: string): number {
   const port = /^[0-9]{1,5}$/.test(word) ? Number(word) : 0;
   if (port >= 1 && port <= 65_535) return port;
-  throw new TeleportError('invalidRequest', `${printable(word)} is no port`, {
+  throw new TeleportError('invalidRequest', `${brief(word)} is no port`, {
     hint: 'a port is a number up to 65535',
   });
 }

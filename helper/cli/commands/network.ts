@@ -3,7 +3,7 @@ import { TeleportError } from '../../protocol/errors.ts';
 import type { Sandbox } from '../../protocol/model.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
-import { printable } from '../text.ts';
+import { brief, printable } from '../text.ts';
 
 export function registerNetwork(program: Command, ctx: Context): void {
   define<{ lan?: boolean }>(program, ctx, {
@@ -34,7 +34,7 @@ function split(words: string[], given?: string): { sandbox?: string; network?: '
   const rest = network ? words.slice(0, -1) : words;
   const word = rest[0];
   if (rest.length > (given === undefined ? 1 : 0))
-    throw new TeleportError('invalidRequest', `${printable(rest.at(-1)!)} is no network: none or nat`);
+    throw new TeleportError('invalidRequest', `${brief(rest.at(-1)!)} is no network: none or nat`);
   return { sandbox: given ?? word, network };
 }
 

@@ -96,7 +96,7 @@ async function runLine(
     if (part.stream !== stream) return;
     const data = Buffer.from(part.data, 'base64');
     last = data.at(-1) ?? last;
-    stdout.write(data);
+    ctx.stream('stdout', data);
   });
   const { result, interrupted } = await interruptible(ctx, (signal) =>
     helper.request('run', { ...params, line, stream }, { signal }),

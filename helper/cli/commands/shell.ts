@@ -103,7 +103,7 @@ class Shell {
   #events(): SessionEvents {
     const { stdout } = this.ctx.io;
     return {
-      output: (_, data) => stdout.write(data),
+      output: (_, data) => this.ctx.stream('stdout', data),
       exit: (code) => this.#ending.resolve(code),
       restored: (moment, scrollback) => {
         // Through a pipe there is no screen to show anew.
