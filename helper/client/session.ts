@@ -13,12 +13,15 @@ export interface SessionEvents {
   gone(reason: string): void;
 }
 
+/** What a session needs of a connection. */
+export type Link = Pick<Connection, 'request' | 'on'>;
+
 type Where = { sandbox: SandboxId; branch?: BranchId };
 
 /** A session inside a sandbox, and what can be done with it. */
 export class AttachedSession {
   private constructor(
-    private readonly connection: Connection,
+    private readonly connection: Link,
     private readonly where: Where,
     readonly id: SessionId,
     /** Stops listening; the session goes on. */
@@ -26,7 +29,7 @@ export class AttachedSession {
   ) {}
 
   /** Opens one; who opens is attached from its first byte on. */
-  static async open(connection: Connection, params: Params<'session/open'>, events: SessionEvents) {
+  static async open(connection: Link, params: Params<'session/open'>, events: SessionEvents) {
     const inbox = new Inbox(connection, params.sandbox as SandboxId, events);
     try {
       const { session } = await connection.request('session/open', params);
@@ -39,7 +42,7 @@ export class AttachedSession {
   }
 
   /** Attaches to one that exists. `scrollback` is what came before. */
-  static async attach(connection: Connection, params: Params<'session/attach'>, events: SessionEvents) {
+  static async attach(connection: Link, params: Params<'session/attach'>, events: SessionEvents) {
     const inbox = new Inbox(connection, params.sandbox as SandboxId, events);
     try {
       const answer = await connection.request('session/attach', params);
@@ -90,7 +93,7 @@ class Inbox {
   private readonly stops: (() => void)[] = [];
 
   constructor(
-    connection: Connection,
+    connection: Link,
     private readonly sandbox: SandboxId,
     private readonly events: SessionEvents,
   ) {

@@ -13,9 +13,10 @@ import { defaultLimits } from '../engine/limits.ts';
 import type { Machine } from '../engine/machine.ts';
 import { Networks } from '../engine/network.ts';
 import { refillReserve } from '../engine/reserve.ts';
-import { INSIDE_BIN, makeSkeleton, toolFolders } from '../engine/skeleton.ts';
+import { makeSkeleton, toolFolders } from '../engine/skeleton.ts';
 import { Steps } from '../engine/steps.ts';
 import { removeTree } from '../engine/trees.ts';
+import { INSIDE_BIN } from '../protocol/agents.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import {
   type Method,

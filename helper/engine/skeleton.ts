@@ -15,6 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { INSIDE_BIN } from '../protocol/agents.ts';
 import { gitConfig, withoutCredentials } from './git-config.ts';
 import { DNS_ADDRESS } from './network.ts';
 import { lsetxattr, makedev, mknod } from './syscalls.ts';
@@ -47,9 +48,6 @@ const MASKED: [path: string, mode: number][] = [
   ['/home', 0o755],
 ];
 const HIDDEN = ['/etc/shadow', '/etc/shadow-', '/etc/gshadow', '/etc/gshadow-', '/etc/sudoers', '/etc/ssl/private'];
-
-/** Where the program `teleport-env` is inside; see helper/native/ask.c. */
-export const INSIDE_BIN = '/.teleport-env/bin';
 
 export interface SkeletonOptions {
   /** Root folder of the base, `/` for the host's. */
@@ -176,6 +174,12 @@ const TOOLS: [onPath: RegExp, folder: string][] = [
   [/^\.asdf\//, '.asdf'],
   [/^\.fnm\//, '.fnm'],
   [/^\.local\/share\/fnm/, '.local/share/fnm'],
+  // Programs there are links to what their installers put beside.
+  [/^\.local\/bin\//, '.local/bin'],
+  [/^\.local\/bin\//, '.local/lib/node_modules'],
+  [/^\.local\/bin\//, '.local/share/claude'],
+  [/^\.local\/bin\//, '.local/share/uv'],
+  [/^\.local\/bin\//, '.local/share/pipx'],
   [/^\.cargo\/bin/, '.cargo/bin'],
   [/^\.cargo\/bin/, '.rustup'],
   [/^\.bun\//, '.bun'],
@@ -193,7 +197,10 @@ export function toolFolders(path: string, home: string): string[] {
     if (NEVER.test(below) || below.split('/').includes('..')) continue;
     const known = TOOLS.filter(([pattern]) => pattern.test(`${below}/`));
     if (known.length) for (const [, folder] of known) found.add(join(home, folder));
-    else if (basename(below) === 'bin') found.add(join(home, below));
+    else if (basename(below) === 'bin') {
+      found.add(join(home, below));
+      if (dirname(below) !== '.') found.add(join(home, dirname(below), 'lib/node_modules')); // of `npm --prefix`
+    }
   }
   return [...found].sort();
 }

@@ -5,6 +5,10 @@
 import { z } from 'zod';
 import table from './agents.json';
 
+/** Where the program `teleport-env` is inside; see helper/native/ask.c. */
+export const INSIDE_BIN = '/.teleport-env/bin';
+export const INSIDE_PROGRAM = `${INSIDE_BIN}/teleport-env`;
+
 /** Below the user's home. */
 const HomePath = z
   .string()

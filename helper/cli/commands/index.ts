@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
+import { registerAgent } from './agent.ts';
 import { registerApply } from './apply.ts';
 import { registerBench } from './bench.ts';
 import { registerBisect } from './bisect.ts';
@@ -22,6 +23,7 @@ export function registerAll(program: Command, ctx: Context): void {
     ['Work inside:', registerRun],
     ['Work inside:', registerExec],
     ['Work inside:', registerShell],
+    ['Work inside:', registerAgent],
     ['Work inside:', registerForward],
     ['Go back and forth:', registerCheckpoint],
     ['Go back and forth:', registerFork],

@@ -41,7 +41,7 @@ export function registerShell(program: Command, ctx: Context): void {
 }
 
 /** One terminal: ours outside, one inside, from opening to exit. */
-class Shell {
+export class Shell {
   #session: AttachedSession | undefined;
   readonly #ending = deferred<number>();
   #left = false;
@@ -52,6 +52,8 @@ class Shell {
     private readonly ctx: Context,
     private readonly sandbox: string,
     private readonly options: ShellOptions,
+    /** What runs in it. Without: what stands after `--`, else the login shell. */
+    private readonly command: { argv?: string[]; env?: Record<string, string> } = { argv: ctx.tail },
   ) {}
 
   async run(): Promise<number> {
@@ -83,10 +85,10 @@ class Shell {
     this.#watch(helper);
     const where = { sandbox: this.sandbox, branch: this.options.branch, ...this.#size() };
     if (this.options.session !== undefined) return await this.#attach(helper, this.options.session, false);
-    const env = terminalEnv(this.ctx.io.env);
+    const env = { ...terminalEnv(this.ctx.io.env), ...this.command.env };
     this.#session = await AttachedSession.open(
       helper,
-      { ...where, kind: 'terminal', argv: this.ctx.tail, env },
+      { ...where, kind: 'terminal', argv: this.command.argv, env },
       this.#events(),
     );
   }

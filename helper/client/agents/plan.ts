@@ -1,0 +1,98 @@
+/** What it takes to run an agent inside a sandbox, from its row in the table. Plain functions. */
+import { type Agent, INSIDE_PROGRAM } from '../../protocol/agents.ts';
+
+/** A variable with one of these words in its name is nothing to pass on unasked: it would be in memory images. */
+const SECRET = /KEY|TOKEN|SECRET|PASSWORD/;
+
+/**
+ * The command inside. PID 1's program runs the agent, so that the helper knows of it for as long as it runs.
+ * @param program the agent's, where the table names none or it is elsewhere
+ */
+export function agentCommand(agent: Agent, program: string, words: readonly string[], quiet: boolean): string[] {
+  return [
+    INSIDE_PROGRAM,
+    'agent',
+    agent.id,
+    ...(quiet ? ['quiet'] : []),
+    '--',
+    program,
+    ...agent.withoutOwnSandbox.args,
+    ...words,
+  ];
+}
+
+export function isSecret(variable: string): boolean {
+  return SECRET.test(variable);
+}
+
+/** The agent's variables that are set, those with secrets only where the user agreed, and what turns off its own sandbox. */
+export function agentEnvironment(agent: Agent, env: NodeJS.ProcessEnv, signIn: boolean): Record<string, string> {
+  const passed: Record<string, string> = {};
+  for (const name of agent.variables) {
+    const value = env[name];
+    if (value !== undefined && (signIn || !isSecret(name))) passed[name] = value;
+  }
+  return { ...passed, ...agent.withoutOwnSandbox.env };
+}
+
+type Json = Record<string, unknown>;
+
+/**
+ * The file that makes the agent tell of each tool call; null where it has no hooks, or the settings there are can't be read.
+ * @param existing what is there already: other hooks and settings stay
+ */
+export function hookFile({ id, hooks }: Agent, existing: string | null): { path: string; text: string } | null {
+  if (hooks.kind === 'none') return null;
+  const command = `${INSIDE_PROGRAM} hook ${id}`;
+  const { file: path, events, timeout } = hooks;
+  if (hooks.kind === 'plugin') return { path, text: pluginText(id, events[0]!, timeout) };
+  if (hooks.kind === 'file') {
+    const entries = events.map((event) => [event, [{ type: 'command', bash: command, timeoutSec: timeout }]]);
+    return { path, text: pretty({ version: 1, hooks: Object.fromEntries(entries) }) };
+  }
+  const settings = readObject(existing ?? '{}');
+  if (!settings) return null;
+  const before = (settings.hooks ?? {}) as Json;
+  if (typeof before !== 'object' || Array.isArray(before)) return null;
+  const added: Json = {};
+  for (const event of events) {
+    const others = (Array.isArray(before[event]) ? before[event] : []).filter((group) => !isOurs(group));
+    added[event] = [...others, { hooks: [{ type: 'command', command, timeout }] }];
+  }
+  return { path, text: pretty({ ...settings, hooks: { ...before, ...added } }) };
+}
+
+function isOurs(group: unknown): boolean {
+  return JSON.stringify(group ?? null).includes(`"${INSIDE_PROGRAM} hook `);
+}
+
+function readObject(text: string): Json | null {
+  try {
+    const value: unknown = JSON.parse(text.trim() || '{}');
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : null;
+  } catch {
+    return null;
+  }
+}
+
+function pretty(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
+
+/** The agent waits for the call, as it does for others' hooks. */
+function pluginText(id: string, event: string, timeout: number): string {
+  return `// Written by teleport-env: each tool call is a step on its timeline.
+import { spawnSync } from 'node:child_process';
+
+export const TeleportEnv = async () => ({
+  '${event}': async (input, output) => {
+    const call = {
+      tool_name: input?.tool,
+      tool_input: input?.args ?? output?.args ?? {},
+      tool_response: { metadata: output?.metadata },
+    };
+    spawnSync('${INSIDE_PROGRAM}', ['hook', '${id}'], { input: JSON.stringify(call), timeout: ${timeout * 1000} });
+  },
+});
+`;
+}

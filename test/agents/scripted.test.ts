@@ -1,0 +1,205 @@
+/** Agents of each kind inside a sandbox, as programs that call their hooks as documented: every tool call is a step, and going back takes their memory along. Needs root. */
+import assert from 'node:assert/strict';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Connection } from '../../helper/client/connection.ts';
+import { AGENTS } from '../../helper/protocol/agents.ts';
+import { cli, type Ran } from '../cli/run-cli.ts';
+import { HelperProcess, needsMachine, workspace } from '../daemon/helper-process.ts';
+
+/** What the timeline says of the three calls. */
+const STEPS: Record<string, [step: string, exitCode: number | null][]> = {
+  'claude-code': [
+    ['echo one > one.txt', null],
+    ['Write two.txt', null],
+    ['echo three > three.txt; exit 3', 3],
+  ],
+  codex: [
+    ['echo one > one.txt', 0],
+    ['apply_patch two.txt', 0],
+    ['echo three > three.txt; exit 3', 3],
+  ],
+  gemini: [
+    ['echo one > one.txt', null],
+    ['write_file two.txt', null],
+    ['echo three > three.txt; exit 3', 3],
+  ],
+  'qwen-code': [
+    ['echo one > one.txt', null],
+    ['write_file two.txt', null],
+    ['echo three > three.txt; exit 3', 3],
+  ],
+  copilot: [
+    ['echo one > one.txt', null],
+    ['create two.txt', null],
+    ['echo three > three.txt; exit 3', 3],
+  ],
+  opencode: [
+    ['echo one > one.txt', 0],
+    ['write two.txt', 0],
+    ['echo three > three.txt; exit 3', 3],
+  ],
+  aider: [
+    ['aider: one.txt', null],
+    ['aider: two.txt', null],
+    ['aider: three.txt', null],
+  ],
+  other: [
+    ['Other: one.txt', null],
+    ['Other: two.txt', null],
+    ['Other: three.txt', null],
+  ],
+};
+
+describe('agents inside a sandbox', () => {
+  let helper: HelperProcess;
+  let user: Connection;
+  let home: string;
+  const folders: string[] = [];
+
+  before(async function () {
+    needsMachine(this);
+    helper = await HelperProcess.start();
+    user = await helper.connect();
+    // The user's own home, with what each agent has there.
+    home = realpathSync(mkdtempSync(join(tmpdir(), 'teleport-home-')));
+    folders.push(home);
+    place(
+      '.claude/settings.json',
+      '{"model": "opus", "hooks": {"Stop": [{"hooks": [{"type": "command", "command": "true"}]}]}}',
+    );
+    place('.qwen/settings.json', '{ // a comment\n "model": {} }');
+    place('.gemini/oauth_creds.json', '{"access_token": "secret"}');
+  });
+  after(async () => {
+    await helper?.stop();
+    for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  });
+  afterEach(function () {
+    if (this.currentTest?.state === 'failed') console.error(helper.logText());
+  });
+
+  function place(path: string, text: string): void {
+    mkdirSync(dirname(join(home, path)), { recursive: true });
+    writeFileSync(join(home, path), text);
+  }
+
+  async function create(program: string): Promise<{ id: string; ws: string; call(...argv: string[]): Promise<Ran> }> {
+    const ws = realpathSync(workspace());
+    folders.push(ws);
+    mkdirSync(join(ws, 'bin'));
+    copyFileSync(join(__dirname, 'programs/scripted.py'), join(ws, 'bin', program));
+    chmodSync(join(ws, 'bin', program), 0o755);
+    const PATH = `${join(ws, 'bin')}:${process.env.PATH}`;
+    const { sandbox } = await user.request('sandbox/create', { workspace: ws, env: { PATH } });
+    const env = { TELEPORT_ENV_SOCKET: helper.socket, HOME: home, PATH, GEMINI_API_KEY: 'k1', GEMINI_MODEL: 'm1' };
+    return { id: sandbox.id, ws, call: (...argv) => cli(null, argv, { cwd: ws, env }) };
+  }
+
+  async function inside(sandbox: string, line: string): Promise<string> {
+    const ran = await user.request('run', { sandbox, line, checkpoint: false });
+    return Buffer.from(ran.output, 'base64').toString();
+  }
+
+  async function steps(sandbox: string) {
+    const { checkpoints } = await user.request('checkpoint/list', { sandbox });
+    return checkpoints.reverse().filter(({ kind }) => kind === 'run' || kind === 'auto');
+  }
+
+  async function until<T>(look: () => Promise<T>, good: (found: T) => boolean): Promise<T> {
+    for (const deadline = Date.now() + 20_000; ; await sleep(50)) {
+      const found = await look();
+      if (good(found)) return found;
+      assert.ok(Date.now() < deadline, JSON.stringify(found));
+    }
+  }
+
+  for (const agent of AGENTS)
+    it(`${agent.name}: each tool call is a step; back before the second one, it goes on from there`, async () => {
+      const program = agent.binary ?? 'my-agent';
+      const { id, call } = await create(program);
+      const ran = await call('agent', agent.id, '--', ...(agent.binary ? [] : [program]), 'do it');
+      assert.match(ran.stdout, /^done [0-9a-f]{8}\r?\n$/m, `${ran.stdout}${ran.stderr}`);
+      assert.equal(ran.code, 7, 'its exit code is its own');
+      const made = await until(
+        () => steps(id),
+        (found) => found.length >= 3,
+      );
+      assert.deepEqual(
+        made.map(({ command, label, exitCode }) => [command ?? label, exitCode]),
+        STEPS[agent.id],
+      );
+      assert.ok(made.every(({ filesChanged }) => filesChanged >= 1));
+      const before = (await inside(id, 'cat /tmp/memory')).split('\n');
+
+      await user.request('checkpoint/rollback', { sandbox: id, checkpoint: made[0]!.id });
+      const after = (
+        await until(
+          () => inside(id, 'cat /tmp/memory 2>/dev/null'),
+          (text) => text !== '',
+        )
+      ).split('\n');
+      assert.equal(after[0], before[0], 'it remembers what it did before');
+      assert.notEqual(after[1], before[1], 'and nothing of what came after');
+      const again = (
+        await until(
+          () => steps(id),
+          (found) => found.length >= 5,
+        )
+      ).slice(3);
+      assert.deepEqual(
+        again.map(({ command, label }) => command ?? label),
+        STEPS[agent.id]!.slice(1).map(([step]) => step),
+      );
+      assert.equal(again[0]!.parent, made[0]!.id);
+      await until(
+        async () =>
+          (await user.request('sandbox/get', { sandbox: id })).sandbox.branches.flatMap((b) => b.agents ?? []),
+        (names) => names.length === 0,
+      );
+      await user.request('sandbox/remove', { sandbox: id });
+    });
+
+  it('takes configuration and keys along only when told to, and what it wrote inside stays', async () => {
+    const { id, call } = await create('gemini');
+    const without = await call('agent', 'gemini');
+    assert.match(without.stderr, /not brought along without --sign-in: \.gemini\/oauth_creds\.json, GEMINI_API_KEY/);
+    assert.match(
+      without.stderr,
+      /has no network, and Gemini CLI has to reach 3 hosts; to allow it: teleport-env network/,
+    );
+    assert.equal(await inside(id, 'ls -A ~/.gemini'), 'settings.json\n');
+    const signedIn = await call('agent', 'gemini', '--sign-in');
+    assert.match(signedIn.stderr, /copied in: \.gemini\/oauth_creds\.json/);
+    assert.equal(
+      await inside(id, 'stat -c %a ~/.gemini/oauth_creds.json; cat ~/.gemini/oauth_creds.json'),
+      '600\n{"access_token": "secret"}',
+    );
+    await inside(id, 'echo mine > ~/.gemini/oauth_creds.json');
+    assert.doesNotMatch((await call('agent', 'gemini', '--sign-in')).stderr, /copied in/);
+    assert.equal(await inside(id, 'cat ~/.gemini/oauth_creds.json'), 'mine\n');
+  });
+
+  it('keeps the settings that there are; where they can not be read, it watches files instead', async () => {
+    const claude = await create('claude');
+    await claude.call('agent', 'claude-code', '--sign-in');
+    const settings = JSON.parse(await inside(claude.id, 'cat ~/.claude/settings.json'));
+    assert.equal(settings.model, 'opus');
+    assert.deepEqual(Object.keys(settings.hooks), ['Stop', 'PostToolUse', 'PostToolUseFailure']);
+    const qwen = await create('qwen');
+    await qwen.call('agent', 'qwen-code', '--sign-in');
+    assert.match(await inside(qwen.id, 'cat ~/.qwen/settings.json'), /a comment/);
+  });
+
+  it('says what stands in the way', async () => {
+    const { id, call } = await create('claude');
+    assert.match((await call('agent', 'nobody')).stderr, /✗ no agent "nobody" is known — known are claude-code, codex/);
+    assert.match((await call('agent', 'aider')).stderr, /✗ aider is not in the sandbox \(aider\) — install it/);
+    assert.match((await call('agent', 'other')).stderr, /✗ which command is the agent\?/);
+    assert.match((await call('agent', 'claude-code', '--json')).stdout, /invalidRequest/);
+    await user.request('sandbox/stop', { sandbox: id, discard: true });
+    assert.match((await call('agent', 'claude-code')).stderr, /✗ .* is stopped/);
+  });
+});
