@@ -74,8 +74,9 @@ export class Sandbox {
     };
   }
 
-  /** The files of a checkpoint or, live, of a branch, down to the base. */
-  stack(at: string): LayerStack {
+  /** The files of a checkpoint or, live, of a branch (of the head by that word), down to the base. */
+  stack(place: string): LayerStack {
+    const at = place === 'head' ? (this.record.head ?? this.record.current) : place;
     if (at.startsWith('k')) return this.catalogue.stack(at);
     const branch = this.branches.get(at);
     return new LayerStack([branch.layout.upper, ...this.catalogue.layerPaths(branch.record.base)]);
@@ -146,6 +147,11 @@ export class Sandbox {
       current,
       undo: this.state.record.undo.filter((id) => this.catalogue.tree.has(id)),
     });
+  }
+
+  /** Something of ours in the files of a branch: never in the middle of a checkpoint, which has all of it or nothing. */
+  edit<T>(branch: string | undefined, work: (branch: Branch) => Promise<T>): Promise<T> {
+    return this.work.run(() => work(this.branches.get(branch)));
   }
 
   /** @throws TeleportError `noNetwork`; then all is as it was */

@@ -32,6 +32,7 @@ import { collect } from '../sandbox/tree.ts';
 import { Bases } from './bases.ts';
 import { type Client, paced } from './client.ts';
 import { checkWorkspacePath, copyIn } from './copy-in.ts';
+import { fileHandlers } from './files.ts';
 import { copyGit } from './git-folders.ts';
 import { nameAndHome } from './owner.ts';
 import { portsOf } from './ports.ts';
@@ -514,6 +515,7 @@ export class Service {
         file.close();
       }
     },
+    ...fileHandlers((client, ref) => this.find(client, ref)),
     'port/list': async ({ sandbox, branch: id }, client) => {
       const branch = this.find(client, sandbox).branches.get(id);
       return { branch: branch.id, ports: portsOf(branch) };

@@ -7,7 +7,7 @@ import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import { cBytes, check, lastErrno, libc, showBytes, systemError } from './libc.ts';
 
-const { ENOENT, ENOTDIR, ELOOP, EPERM } = os.errno;
+const { EAGAIN, ENOENT, ENOTDIR, ELOOP, EPERM } = os.errno;
 const O_CLOEXEC = 0o2000000;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
@@ -148,6 +148,27 @@ export function openBeneath(root: number, path: string, flags: number): number |
   // Only a file's owner (and root) may ask for its atime to stay: see `asUser`.
   if (errno === EPERM && flags & constants.O_NOATIME) return openBeneath(root, path, flags & ~constants.O_NOATIME);
   throw systemError(errno, 'openat2', showBytes(path));
+}
+
+/** RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT */
+const IN_ROOT = 0x01 | 0x02 | 0x10;
+/** So often a path is tried that somebody renames folders of while it is resolved. */
+const RACES = 16;
+
+/**
+ * Opens what is at `path` as if `root` were the root of all: symlinks are followed, and lead somewhere below it; mounts and
+ * magic links are not passed. Node-style errors: ENOENT, ENOTDIR, ELOOP, EACCES, EXDEV at a mount.
+ */
+export function openInRoot(root: number, path: string, flags: number): number {
+  const asked = Buffer.alloc(24);
+  asked.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
+  asked.writeBigUInt64LE(BigInt(IN_ROOT), 16);
+  for (let tries = 0; ; tries++) {
+    const fd = libc().syscall(SYS_openat2, root, cBytes(path), asked, 24, 0);
+    if (fd >= 0) return fd;
+    const errno = lastErrno();
+    if (errno !== EAGAIN || tries === RACES) throw systemError(errno, 'openat2', showBytes(path));
+  }
 }
 
 /** getdents64(2) is given that much at a time. */

@@ -9,6 +9,8 @@ export const ERRORS = {
   unknownBranch: 'caller',
   unknownSession: 'caller',
   unknownPath: 'caller',
+  pathExists: 'caller',
+  folderNotEmpty: 'caller',
   nothingListens: 'caller',
   portTaken: 'caller',
   ambiguousSandbox: 'caller',

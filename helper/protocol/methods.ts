@@ -72,8 +72,11 @@ const HeadMoved = z.object({
 });
 export type HeadMoved = z.infer<typeof HeadMoved>;
 
-/** A place to read files: a checkpoint, or a live branch. */
+/** Two places to compare: checkpoints, or live branches. */
 const At = z.union([CheckpointId, BranchId]);
+/** A place to read files; `head`: wherever the head is at that moment, or was when the sandbox was stopped. */
+const Where = z.union([At, z.literal('head')]);
+const Permissions = z.number().int().min(0).max(0o777);
 
 /** Every request that a client can make, with what it takes and what it answers. */
 export const METHODS = {
@@ -258,21 +261,59 @@ export const METHODS = {
     }),
     result: z.object({ changes: z.array(Change) }),
   },
-  'file/stat': { params: z.object({ ...inSandbox, at: At, path: InsidePath }), result: FileStat },
+  'file/stat': { params: z.object({ ...inSandbox, at: Where, path: InsidePath }), result: FileStat },
   'file/list': {
-    params: z.object({ ...inSandbox, at: At, path: InsidePath }),
+    params: z.object({ ...inSandbox, at: Where, path: InsidePath }),
     result: z.object({ entries: z.array(z.object({ name: z.string(), stat: FileStat })) }),
   },
   /** At most `length` bytes from `offset`; follows symlinks inside the sandbox only. */
   'file/read': {
     params: z.object({
       ...inSandbox,
-      at: At,
+      at: Where,
       path: InsidePath,
       offset: z.number().int().min(0).default(0),
       length: z.number().int().min(1).max(8_388_608).default(8_388_608),
     }),
     result: z.object({ data: Bytes, size: z.number().int(), eof: z.boolean() }),
+  },
+  /**
+   * Bytes into a file of a live branch, in place and with the rights of the sandbox's user; symlinks are followed inside. A
+   * file of more than `data` holds comes in several, of which only the last has `truncate`. What does not fit is taken back.
+   */
+  'file/write': {
+    params: z.object({
+      ...inBranch,
+      path: InsidePath,
+      /** At most 8 MiB. */
+      data: z.base64().max(11_184_812),
+      offset: z.number().int().min(0).default(0),
+      /** The file ends after these bytes. */
+      truncate: z.boolean().default(true),
+      /** Make it where there is none (`unknownPath` otherwise). */
+      create: z.boolean().default(true),
+      /** Take one that is there (`pathExists` otherwise). */
+      overwrite: z.boolean().default(true),
+      /** Left out: as they are; 0o644 for a new one. */
+      mode: Permissions.optional(),
+      /** What the caller last saw there, null for nothing: `conflicts` where it is another file by now. */
+      expected: z.object({ size: z.number().int(), mtimeMs: z.number() }).nullable().optional(),
+    }),
+    result: z.object({ stat: FileStat }),
+  },
+  'file/mkdir': { params: z.object({ ...inBranch, path: InsidePath, mode: Permissions.optional() }), result: Empty },
+  'file/symlink': {
+    params: z.object({ ...inBranch, path: InsidePath, target: z.string().min(1).max(4095) }),
+    result: Empty,
+  },
+  'file/rename': {
+    params: z.object({ ...inBranch, from: InsidePath, to: InsidePath, overwrite: z.boolean().default(false) }),
+    result: Empty,
+  },
+  /** A link itself, not what it leads to. `folderNotEmpty` unless `recursive`. */
+  'file/remove': {
+    params: z.object({ ...inBranch, path: InsidePath, recursive: z.boolean().default(false) }),
+    result: Empty,
   },
   /** Looked up now, by number; `ports/changed` tells of what is found by itself. */
   'port/list': { params: z.object(inBranch), result: z.object({ branch: BranchId, ports: z.array(Port) }) },
