@@ -68,6 +68,7 @@ export const CONTAINER = 'teleportEnv';
 export const VIEWS = {
   sandboxes: 'teleportEnv.sandboxes',
   timeline: 'teleportEnv.timeline',
+  machine: 'teleportEnv.linuxMachine',
 } as const;
 
 export const CONTEXT_KEYS = {

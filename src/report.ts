@@ -27,6 +27,8 @@ export function wayOn(code: HelperError['code']): WayOn | undefined {
     case 'unanswered':
     case 'unexpectedAnswer':
       return { title: t('Reconnect'), command: COMMANDS.reconnect };
+    case 'atRest':
+      return { title: t('Start'), command: COMMANDS.startMachine };
     case 'internal':
       return { title: t('Show log'), command: COMMANDS.showLog };
     default:

@@ -1,4 +1,5 @@
 /** The daemon: finds what it needs of the machine, opens the volume, takes up what an earlier one left, listens. */
+import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, statSync, unlinkSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -83,6 +84,10 @@ export async function serve(options: ServeOptions): Promise<void> {
   process.on('SIGINT', end);
   log(`listening on ${options.socket}, state in ${state}, CRIU ${found.version.join('.')}`);
   await ended;
+  if (await machineGoesDown()) {
+    log('the machine goes down: saving the sandboxes');
+    await service.restAll(SAVE_MS);
+  }
   server.close();
   if (existsSync(options.socket)) unlinkSync(options.socket);
   await Promise.race([service.idle(), sleep(5000)]);
@@ -103,6 +108,18 @@ export function unfit({ version, reason }: Extract<CheckResult, { ok: false }>):
       { hint },
     );
   return new TeleportError('noCriu', `CRIU does not work here: ${reason}`, { hint });
+}
+
+/** Less than the time that systemd gives a service to end, which is 90 s. */
+const SAVE_MS = 60_000;
+
+/** Whether systemd, where there is one, is about to power off or to start anew. Otherwise only the helper ends. */
+async function machineGoesDown(): Promise<boolean> {
+  if (!existsSync('/run/systemd/system')) return false;
+  // Its exit code says no more than its word does, and is no failure.
+  return await new Promise((resolve) =>
+    execFile('systemctl', ['is-system-running'], { timeout: 10_000 }, (_, said) => resolve(said.trim() === 'stopping')),
+  );
 }
 
 /** What this machine has and lacks, where no daemon could be started; root learns more than others. */

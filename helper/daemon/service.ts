@@ -5,6 +5,7 @@
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { CancellationToken } from 'vscode-jsonrpc';
 import { Cgroup } from '../engine/cgroup.ts';
 import { diffAsync } from '../engine/diff.ts';
@@ -527,6 +528,25 @@ export class Service {
   };
 
   /** Resolves when nothing is under way in the background. */
+  /**
+   * Before the machine goes down: every running sandbox is saved and ended, all at once. What does not end by itself would
+   * hold the machine up: systemd waits a minute and a half for processes that don't hear a signal, as frozen ones.
+   */
+  async restAll(patienceMs: number): Promise<void> {
+    const rest = async ([id, sandbox]: [string, Sandbox]): Promise<void> => {
+      if (sandbox.info().state !== 'running') return;
+      await sandbox.stop({ discard: false }).catch((error: Error) => {
+        this.options.log(`${id}: not saved: ${error.message}`);
+        return sandbox.stop({ discard: true });
+      });
+    };
+    const all = Promise.allSettled([...this.sandboxes].map(rest));
+    const over = new AbortController();
+    await Promise.race([all, sleep(patienceMs, undefined, { signal: over.signal }).catch(() => {})]);
+    over.abort();
+    for (const name of this.groups()) await this.groupOf(name).end();
+  }
+
   async idle(): Promise<void> {
     for (const sandbox of this.sandboxes.values()) await sandbox.state.idle();
   }

@@ -7,7 +7,9 @@ export type OwnErrorCode =
   /** It had its time and didn't answer. */
   | 'unanswered'
   /** It answered something the protocol doesn't have. */
-  | 'unexpectedAnswer';
+  | 'unexpectedAnswer'
+  /** Its machine was stopped or suspended, and nobody asked for it since. */
+  | 'atRest';
 
 /** An error that a person may see: what was asked and what stood in the way, what to do next. */
 export class HelperError extends Error {

@@ -62,12 +62,17 @@ export class Helper implements Disposable {
   /** Asks for a connection. Comes back when there is one, or with what stands in the way. */
   async connect(): Promise<ConnectionState> {
     if (this.current.kind === 'ready') return this.current;
-    if (this.current.kind !== 'connecting') {
-      clearTimeout(this.timer);
-      this.move({ type: 'connect' });
-      void this.attempt(++this.attempts);
-    }
+    if (this.current.kind !== 'connecting') this.begin(true);
     return this.settled();
+  }
+
+  /** Lets go of the connection, until somebody asks for one. */
+  async rest(message: string): Promise<void> {
+    if (this.current.kind === 'connecting') await this.settled();
+    clearTimeout(this.timer);
+    this.attempts++;
+    this.drop();
+    this.move({ type: 'failed', problem: { reason: 'atRest', message } });
   }
 
   /** Anew, whatever the state. */
@@ -125,15 +130,21 @@ export class Helper implements Disposable {
     }
   }
 
+  private begin(asked: boolean): void {
+    clearTimeout(this.timer);
+    this.move({ type: 'connect' });
+    void this.attempt(++this.attempts, asked);
+  }
+
   /** One that was overtaken by another changes nothing any more. */
-  private async attempt(number: number): Promise<void> {
+  private async attempt(number: number, asked: boolean): Promise<void> {
     const unsupported = this.place.unsupported();
     if (unsupported) return this.move({ type: 'failed', problem: { reason: 'unsupported', message: unsupported } });
     // The client library and the schemas are loaded when they are needed, not when the window opens.
     const { openWire, problemOfHandshake } = await import('./wire.ts');
     try {
       if (!this.wire?.alive) {
-        await this.place.prepare?.();
+        await this.place.prepare?.(asked);
         const events: WireEvents = {
           notified: (name, params) => this.notified(name, params),
           closed: (message) => this.lose(message),
@@ -179,7 +190,7 @@ export class Helper implements Disposable {
     this.current = next(before, event);
     if (this.current === before) return;
     this.log.debug(`connection: ${before.kind} → ${this.current.kind}`);
-    if (this.current.kind === 'waiting') this.timer = setTimeout(() => void this.connect(), this.current.delayMs);
+    if (this.current.kind === 'waiting') this.timer = setTimeout(() => this.begin(false), this.current.delayMs);
     this.stateEmitter.fire(this.current);
   }
 

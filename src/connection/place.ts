@@ -10,8 +10,11 @@ export interface Place {
   readonly name: string;
   /** Null where a helper can be; otherwise what stands in the way. */
   unsupported(): string | null;
-  /** What has to be done before there can be a connection: a machine that stands still is started. Throws a `HelperError`. */
-  prepare?(): Promise<void>;
+  /**
+   * What has to be done before there can be a connection: a machine that stands still is started, if somebody `asked` for a
+   * connection, and left at rest where a lost one is only tried again. Throws a `HelperError`.
+   */
+  prepare?(asked: boolean): Promise<void>;
   /** Puts itself between us and the wire, where some requests are answered on this side of it. */
   wrap?(wire: Wire, events: WireEvents): Wire;
   /** The client process that speaks for us. */

@@ -20,7 +20,9 @@ export type Reason =
   /** It ended, or the way to it did. */
   | 'lost'
   /** Not Linux. */
-  | 'unsupported';
+  | 'unsupported'
+  /** The machine that it is in stands still, because somebody wanted that. */
+  | 'atRest';
 
 export interface Problem {
   readonly reason: Reason;
@@ -82,6 +84,8 @@ export function problemOf(error: HelperError, ours: number): Problem {
       return { reason: 'hanging', ...rest };
     case 'lost':
       return { reason: 'lost', ...rest };
+    case 'atRest':
+      return { reason: 'atRest', ...rest };
     default:
       return { reason: 'noHelper', ...rest };
   }

@@ -19,7 +19,7 @@ import type { Report } from '../connection/multipass/launch-output.ts';
 import { linksIn } from '../connection/multipass/links.ts';
 import { Machine } from '../connection/multipass/machine.ts';
 import { type Payload, payloadOf } from '../connection/multipass/payload.ts';
-import { helperError, multipassPlace } from '../connection/multipass/place.ts';
+import { atRest, helperError, multipassPlace } from '../connection/multipass/place.ts';
 import { defaultSize, type Host } from '../connection/multipass/plan.ts';
 import { multipassRunner, runProgram } from '../connection/multipass/runner.ts';
 import { Storage } from '../connection/multipass/storage.ts';
@@ -29,6 +29,7 @@ import { COMMANDS, CONTEXT_KEYS, SETTINGS } from '../ids.ts';
 import { t } from '../l10n.ts';
 import { register } from '../register.ts';
 import { tell } from '../report.ts';
+import { type MachineView, machineView } from './machine-view.ts';
 
 const setting = <T>(id: string, fallback: T) => workspace.getConfiguration().get<T>(id, fallback);
 
@@ -96,15 +97,17 @@ export function linuxMachineFeature(machine: Machine | undefined): Feature {
   return (app) => {
     void commands.executeCommand('setContext', CONTEXT_KEYS.machine, true);
     const { name } = machine.settings;
+    const view = machineView(app, machine);
     return Disposable.from(
+      view,
       register(app, {
-        [COMMANDS.setUpMachine]: () => setUpMachine(app, machine),
+        [COMMANDS.setUpMachine]: () => setUpMachine(app, machine, view),
         [COMMANDS.startMachine]: () => app.helper.reconnect(),
-        [COMMANDS.stopMachine]: () => during(t('Stopping {0}', name), (_, signal) => machine.stop(signal)),
-        [COMMANDS.suspendMachine]: () => during(t('Suspending {0}', name), (_, signal) => machine.suspend(signal)),
-        [COMMANDS.deleteMachine]: () => deleteMachine(app, machine),
+        [COMMANDS.stopMachine]: () => putToRest(app, machine, view, 'stop'),
+        [COMMANDS.suspendMachine]: () => putToRest(app, machine, view, 'suspend'),
+        [COMMANDS.deleteMachine]: () => deleteMachine(app, machine, view),
         [COMMANDS.openMachineShell]: async () => {
-          await during(name, (report, signal) => machine.prepare(report, signal));
+          await inWords(during(name, (report, signal) => machine.prepare(report, signal)));
           const { command, args } = machine.terminalProgram(['bash', '-l']);
           window.createTerminal({ name: t('{0} (machine)', name), shellPath: command, shellArgs: [...args] }).show();
         },
@@ -138,28 +141,50 @@ async function noMachine(app: App): Promise<void> {
 }
 
 /** Ends with the doctor run inside. */
-async function setUpMachine(app: App, machine: Machine): Promise<void> {
-  try {
-    await during(t('Linux machine'), async (report, signal) => {
-      await machine.launch(report, signal);
-      report({ stage: 'doctor', message: t('Asking the doctor inside') });
-      app.log.info(await machine.doctor(signal));
-    });
-  } catch (error) {
-    if (error instanceof MultipassError && error.code === 'cancelled') return;
-    throw error instanceof MultipassError ? helperError(error) : error;
-  }
+async function setUpMachine(app: App, machine: Machine, view: MachineView): Promise<void> {
+  const work = during(t('Linux machine'), async (report, signal) => {
+    await machine.launch(report, signal);
+    report({ stage: 'doctor', message: t('Asking the doctor inside') });
+    app.log.info(await machine.doctor(signal));
+  });
+  await inWords(work).finally(() => view.refresh());
   const state = await app.helper.reconnect();
   if (state.kind === 'ready') await commands.executeCommand(COMMANDS.doctor);
 }
 
-async function deleteMachine(app: App, machine: Machine): Promise<void> {
+/** Let go of first: a lost connection would be tried again, and Multipass starts a machine that is spoken to. */
+async function putToRest(app: App, machine: Machine, view: MachineView, how: 'stop' | 'suspend'): Promise<void> {
+  const { name } = machine.settings;
+  await app.helper.rest(atRest(name, how === 'suspend').message);
+  const title = how === 'suspend' ? t('Suspending {0}', name) : t('Stopping {0}', name);
+  try {
+    await inWords(during(title, (_, signal) => machine[how](signal)));
+  } catch (error) {
+    void app.helper.reconnect();
+    throw error;
+  } finally {
+    view.refresh();
+  }
+}
+
+/** What multipass fails with, as the error that people see. */
+async function inWords<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw error instanceof MultipassError ? helperError(error) : error;
+  }
+}
+
+async function deleteMachine(app: App, machine: Machine, view: MachineView): Promise<void> {
   const { name } = machine.settings;
   const yes = t('Delete');
   const detail = t('All sandboxes in it go with it, for good. The folders of this computer stay as they are.');
   const answer = await window.showWarningMessage(t('Delete the machine {0}?', name), { modal: true, detail }, yes);
   if (answer !== yes) return;
-  await during(t('Deleting {0}', name), (_, signal) => machine.remove(signal));
+  await app.helper.rest(atRest(name, false).message);
+  const work = during(t('Deleting {0}', name), (_, signal) => machine.remove(signal));
+  await inWords(work).finally(() => view.refresh());
   await app.helper.reconnect();
 }
 

@@ -9,6 +9,8 @@ export type Situation =
   | 'lost'
   | 'hanging'
   | 'unsupported'
+  /** The Linux machine was stopped or suspended. */
+  | 'atRest'
   | 'noHelper'
   | 'helperOld'
   | 'helperNew'

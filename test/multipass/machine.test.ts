@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { Machine } from '../../src/connection/multipass/machine.ts';
+import { multipassPlace } from '../../src/connection/multipass/place.ts';
 import { FakeWorld } from './fake-world.ts';
 
 describe('the machine of this host', () => {
@@ -19,6 +20,30 @@ describe('the machine of this host', () => {
     const [, launched] = await Promise.all([machine.prepare(fake.report), machine.launch(fake.report)]);
     assert.equal(launched.provisioned, false);
     assert.equal(fake.calls('launch').length, 0);
+  });
+
+  it('is not started again by a connection that was lost because somebody stopped it', async () => {
+    const machine = new Machine(() => fake.world);
+    await machine.launch(fake.report);
+    const place = multipassPlace({
+      machine,
+      during: (_, work) => work(fake.report, new AbortController().signal),
+      exclude: () => [],
+      log: () => {},
+      survivesReload: () => true,
+    });
+    for (const [state, words] of [
+      ['Stopped', /is stopped/],
+      ['Suspended', /is suspended/],
+    ] as const) {
+      fake.change((s) => ({ ...s, instances: { ...s.instances, 'teleport-env': { state, ipv4: ['192.168.64.8'] } } }));
+      await assert.rejects(place.prepare!(false), { name: 'HelperError', code: 'atRest', message: words });
+    }
+    assert.equal(fake.calls('start').length, 0);
+    await place.prepare!(true);
+    assert.equal(fake.calls('start').length, 1);
+    // One that only lost its connection is spoken to again.
+    await place.prepare!(false);
   });
 
   it('stops, suspends and is deleted alone, and is forgotten with it', async () => {

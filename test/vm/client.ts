@@ -21,7 +21,7 @@ export interface Client {
 
 /** Prepares the place, starts its client process and shakes hands. */
 export async function connect(place: Place): Promise<Client & { handshake: BridgeResult<'teleport/handshake'> }> {
-  await place.prepare?.();
+  await place.prepare?.(true);
   const { command, args, env } = place.connect();
   const child = spawn(command, [...args], { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = new Promise((resolve) => child.once('exit', resolve));

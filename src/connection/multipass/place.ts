@@ -1,6 +1,7 @@
 /** The machine as a place where a helper is: all that the rest of the extension knows of it. */
 import { setMaxListeners } from 'node:events';
 import type { CancellationToken } from 'vscode';
+import { t } from '../../l10n.ts';
 import { HelperError } from '../errors.ts';
 import type { Executable, Place } from '../place.ts';
 import type { Wire, WireEvents } from '../wire.ts';
@@ -8,6 +9,7 @@ import { MultipassError } from './errors.ts';
 import type { Report } from './launch-output.ts';
 import type { Machine } from './machine.ts';
 import { pathsOfThisHost } from './output.ts';
+import type { State } from './outputs.ts';
 import { watchForSleep } from './sleep.ts';
 import { answerHere, type HostSide } from './workspace/host-requests.ts';
 import { asEditor } from './workspace/paths.ts';
@@ -29,18 +31,26 @@ export function multipassPlace(options: MultipassPlaceOptions): Place {
     copyIn: (...args) => machine.copyIn(...args),
     log: options.log,
   };
+  // A computer that slept is one whose machine nobody stopped on purpose.
+  let slept = false;
   return {
     name: 'multipass',
     unsupported: () => null,
-    prepare: async () => {
+    prepare: async (asked) => {
       try {
+        if (!asked && !slept) await restsOnPurpose(machine);
         await options.during(machine.settings.name, (report, signal) => machine.prepare(report, signal));
+        slept = false;
       } catch (error) {
         throw helperError(error);
       }
     },
     connect: () => ({ ...machine.connectProgram(), env: {} }),
-    wrap: (wire, events) => hostWire(wire, events, host, () => machine.forgetWay()),
+    wrap: (wire, events) =>
+      hostWire(wire, events, host, () => {
+        slept = true;
+        machine.forgetWay();
+      }),
     shell: (sandbox, branch, session): Executable | null =>
       options.survivesReload() ? { ...machine.shellProgram(sandbox, branch, session), env: {} } : null,
     setUp: () => null,
@@ -50,8 +60,28 @@ export function multipassPlace(options: MultipassPlaceOptions): Place {
   };
 }
 
+/** @throws HelperError `atRest` where another window, or somebody in a terminal, stopped or suspended it */
+async function restsOnPurpose(machine: Machine): Promise<void> {
+  const instance = await machine.state();
+  if (instance && RESTING.has(instance.state)) throw atRest(instance.name, instance.state === 'Suspended');
+}
+
+const RESTING: ReadonlySet<State> = new Set<State>([
+  'Stopped',
+  'Suspended',
+  'Suspending',
+  'Delayed Shutdown',
+  'Deleted',
+]);
+
+export function atRest(name: string, suspended: boolean): HelperError {
+  const words = suspended ? t('The machine {0} is suspended.', name) : t('The machine {0} is stopped.', name);
+  return new HelperError('atRest', words, t('Start it: Teleport Env: Start Linux machine.'));
+}
+
 /** In the words of the connection: what passes by itself is tried again, the rest waits for somebody. */
 export function helperError(error: unknown): HelperError {
+  if (error instanceof HelperError) return error;
   if (!(error instanceof MultipassError))
     return new HelperError('internal', String((error as Error)?.message ?? error));
   const passing = ['hanging', 'unreachable', 'daemonDown', 'launchTimeout'].includes(error.code);

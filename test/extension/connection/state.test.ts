@@ -24,7 +24,7 @@ describe('the connection', () => {
   });
 
   it('does not try again where that changes nothing', () => {
-    for (const reason of ['noHelper', 'helperOld', 'helperNew', 'unsupported'] as const) {
+    for (const reason of ['noHelper', 'helperOld', 'helperNew', 'unsupported', 'atRest'] as const) {
       const state = next({ kind: 'connecting', attempt: 1 }, { type: 'failed', problem: problem(reason) });
       assert.deepEqual(state, { kind: 'blocked', problem: problem(reason) });
     }
@@ -51,6 +51,7 @@ describe('the connection', () => {
     assert.equal(problemOf(mismatch(), 2).reason, 'helperOld');
     assert.equal(problemOf(new HelperError('unanswered', 'm'), 2).reason, 'hanging');
     assert.equal(problemOf(new HelperError('lost', 'm'), 2).reason, 'lost');
+    assert.equal(problemOf(new HelperError('atRest', 'm'), 2).reason, 'atRest');
     assert.equal(problemOf(new HelperError('notRoot', 'm', 'do that'), 2).hint, 'do that');
   });
 

@@ -1,0 +1,61 @@
+import { Disposable, EventEmitter, ThemeColor, ThemeIcon, type TreeDataProvider, TreeItem, window } from 'vscode';
+import type { App } from '../app.ts';
+import type { Machine } from '../connection/multipass/machine.ts';
+import type { Instance } from '../connection/multipass/outputs.ts';
+import { helperError } from '../connection/multipass/place.ts';
+import { VIEWS } from '../ids.ts';
+import { wordsOf } from '../report.ts';
+import { machineLine } from './machine-model.ts';
+
+export interface MachineView extends Disposable {
+  /** Asks how it stands now. */
+  refresh(): void;
+}
+
+/** The machine as the one row of a view of its own. Nothing polls: it is asked when somebody looks, and after each act. */
+export function machineView(app: App, machine: Machine): MachineView {
+  const changed = new EventEmitter<undefined>();
+  const tree: TreeDataProvider<Instance> = {
+    onDidChangeTreeData: changed.event,
+    getChildren: async (of) => {
+      if (of) return [];
+      try {
+        const found = await machine.state();
+        view.message = undefined;
+        return found ? [found] : [];
+      } catch (error) {
+        // Its absence is what the welcome text is about; anything else is worth a word.
+        const known = helperError(error);
+        app.log.warn(`the machine: ${known.message}`);
+        view.message = wordsOf(known);
+        return [];
+      }
+    },
+    getTreeItem: (instance) => {
+      const line = machineLine(instance);
+      const item = new TreeItem(line.label);
+      item.id = instance.name;
+      item.description = line.description;
+      item.iconPath = new ThemeIcon(line.icon, line.icon === 'vm-running' ? new ThemeColor('charts.green') : undefined);
+      item.contextValue = line.context;
+      item.tooltip = line.tooltip;
+      item.accessibilityInformation = { label: `${line.label}, ${line.description}` };
+      return item;
+    },
+  };
+  const view = window.createTreeView<Instance>(VIEWS.machine, { treeDataProvider: tree });
+  const refresh = () => {
+    if (view.visible) changed.fire(undefined);
+  };
+  const all = Disposable.from(
+    changed,
+    view,
+    view.onDidChangeVisibility(refresh),
+    app.helper.onDidChangeState(refresh),
+    // Somebody may have stopped it in a terminal meanwhile.
+    window.onDidChangeWindowState(({ focused }) => {
+      if (focused) refresh();
+    }),
+  );
+  return { refresh, dispose: () => all.dispose() };
+}
