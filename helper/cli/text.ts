@@ -1,4 +1,5 @@
 /** How things are said to people: plain functions, no I/O. */
+import { costText, type ModelUsage } from '../protocol/usage.ts';
 
 /** Names, commands and paths may hold anything; what could move the cursor, colour the screen or turn the writing round is escaped. */
 export function printable(text: string): string {
@@ -63,6 +64,15 @@ export function bytes(count: number): string {
 /** `1 file`, `3 files`. */
 export function count(number: number, noun: string, plural = `${noun}s`): string {
   return `${number} ${number === 1 ? noun : plural}`;
+}
+
+/** `2 requests · 12,400 in (8,000 cached) · 950 out · cost 0.0412`: tokens, and the cost where each request has a known price. */
+export function usageText({ requests, inputTokens, cachedTokens, outputTokens, cost, unpriced }: ModelUsage): string {
+  const number = (n: number) => n.toLocaleString('en');
+  const cached = cachedTokens ? ` (${number(cachedTokens)} cached)` : '';
+  const parts = [count(requests, 'request'), `${number(inputTokens)} in${cached}`, `${number(outputTokens)} out`];
+  if (requests > 0 && unpriced === 0) parts.push(`cost ${costText(cost)}`);
+  return parts.join(' · ');
 }
 
 /** Columns a text takes in a terminal: East Asian characters and emoji take two, marks none. */

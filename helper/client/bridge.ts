@@ -19,6 +19,7 @@ import { patchBetween, performPrepared, prepareApply } from './apply/index.ts';
 import type { Connection } from './connection.ts';
 import { withGit } from './create.ts';
 import { toWire } from './errors.ts';
+import { Gateways } from './gateway/gateways.ts';
 import { LanguageFeatures } from './language/index.ts';
 import { measureWorkspace } from './measure.ts';
 import { connectOrStart } from './start.ts';
@@ -38,6 +39,7 @@ export async function bridge(
   const editor = createMessageConnection(new StreamMessageReader(input), new StreamMessageWriter(output));
   const daemon = new DaemonLink(editor, env);
   const language = new LanguageFeatures(editor);
+  const gateways = new Gateways(env);
   const ended = new EventEmitter();
   let wasShutDown = false;
 
@@ -79,6 +81,11 @@ export async function bridge(
       language.stepped(walk);
       return {};
     },
+    'gateway/start': ({ sandbox, settings }) => gateways.start(daemon.connection, sandbox, settings),
+    'gateway/stop': ({ sandbox }) => gateways.stop(sandbox),
+    'gateway/transcripts': async (params) => ({
+      transcripts: await (await import('./gateway/transcript.ts')).transcriptsOf(daemon, params.sandbox, env),
+    }),
   };
   editor.onRequest(async (method, params, token) => {
     const abort = new AbortController();
@@ -142,6 +149,11 @@ class DaemonLink {
   forward: Connection['forward'] = (method, params, options) => this.#get().forward(method, params, options);
   request: Connection['request'] = (method, params, options) => this.#get().request(method, params, options);
 
+  /** @throws TeleportError `noHelper` */
+  get connection(): Connection {
+    return this.#get();
+  }
+
   close(): void {
     const connection = this.#connection;
     this.#connection = undefined;
@@ -156,7 +168,10 @@ class DaemonLink {
   async #connect(client: string, start: boolean): Promise<Connection> {
     const connection = await connectOrStart({ client, env: this.env, start });
     this.#connection = connection;
-    connection.onAny((method, params) => void this.editor.sendNotification(method, params));
+    connection.onAny((method, params) => {
+      // A gateway in this process is told byte by byte; the editor need not be.
+      if (!method.startsWith('gateway/')) void this.editor.sendNotification(method, params);
+    });
     connection.lost.addEventListener('abort', () => {
       if (this.#connection !== connection) return;
       this.#connection = undefined;

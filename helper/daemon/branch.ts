@@ -7,6 +7,7 @@ import type { BranchLayout } from '../engine/layout.ts';
 import type { Steps } from '../engine/steps.ts';
 import type { Branch as BranchInfo, Process } from '../protocol/model.ts';
 import type { BranchRecord } from '../sandbox/records.ts';
+import type { Door } from './gateway.ts';
 import { Sessions } from './sessions.ts';
 import { type Pid, Shell } from './shell.ts';
 import { writeRecord } from './store.ts';
@@ -21,18 +22,21 @@ export class Branch {
   readonly agents = new Map<number, string>();
   private retired: Promise<Steps> | null = null;
   private successor: Branch | null = null;
+  /** The model gateway's listener, where there is one. */
+  gateway: Door | null = null;
 
   constructor(
     record: BranchRecord,
     live: Live,
     layout: BranchLayout,
     shellStart: () => Promise<{ cwd: string; env: string[] }>,
+    shellExports: () => Record<string, string>,
   ) {
     this.record = record;
     this.live = live;
     this.layout = layout;
     this.sessions = new Sessions(live.pid);
-    this.shell = new Shell(this.sessions, shellStart);
+    this.shell = new Shell(this.sessions, shellStart, shellExports);
   }
 
   get id(): string {
@@ -74,6 +78,8 @@ export class Branch {
   silence(reason: string): void {
     this.sessions.abandon();
     this.shell.abandon(reason);
+    this.gateway?.close();
+    this.gateway = null;
   }
 
   /** Ends it in the background; the promise says when nothing of it is left. */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { activate, type Ground, type Live, launch, startTimeOf } from '../engine/branch.ts';
 import { Cgroup } from '../engine/cgroup.ts';
 import { faultPoint } from '../engine/fault.ts';
+import type { BranchLayout } from '../engine/layout.ts';
 import type { NetworkMode } from '../engine/network.ts';
 import { Steps } from '../engine/steps.ts';
 import { removeTree } from '../engine/trees.ts';
@@ -12,6 +13,7 @@ import { BranchRecord, FORMAT, type Manifest } from '../sandbox/records.ts';
 import { layersOf } from '../sandbox/tree.ts';
 import { Branch } from './branch.ts';
 import type { Catalogue } from './catalogue.ts';
+import type { Gateway } from './gateway.ts';
 import { PortWatch } from './ports.ts';
 import { AFTER_REPLY_MS, REPLY_MS, type SandboxState } from './sandbox-state.ts';
 import { Standbys } from './standbys.ts';
@@ -27,6 +29,7 @@ export class Branches {
   private readonly changed: () => void;
   private readonly served: (branch: Branch, adopted: boolean) => void;
   readonly live = new Map<string, Branch>();
+  gateway: Gateway | null = null;
   private accesses: Access[] = [];
   private hints: string[] = [];
   /** Forks under way: their checkpoints must stay. */
@@ -105,7 +108,7 @@ export class Branches {
     const { id } = record;
     const cgroup = new Cgroup(record.cgroup);
     const live: Live = { pid: record.pid, startTime: record.startTime, cgroup };
-    const branch = new Branch(record, live, this.state.layout.branch(id), () => this.state.shellStart());
+    const branch = this.branch(record, live, this.state.layout.branch(id));
     try {
       this.connect(live.pid, { adopted: true });
       if (record.role === 'standby' && id !== head) {
@@ -122,8 +125,20 @@ export class Branches {
     }
   }
 
+  private branch(record: BranchRecord, live: Live, layout: BranchLayout): Branch {
+    const { state } = this;
+    return new Branch(
+      record,
+      live,
+      layout,
+      () => state.shellStart(),
+      () => state.gatewayEnv,
+    );
+  }
+
   enlist(branch: Branch, { adopted = false } = {}): void {
     this.live.set(branch.id, branch);
+    this.gateway?.listen(branch);
     this.served(branch, adopted);
     branch.sessions.onEnd = () => this.died(branch);
     this.ports.add(branch);
@@ -211,9 +226,7 @@ export class Branches {
         });
     if (manifest.filesOnly) this.connect(live.pid);
     if (role === 'standby' && manifest.filesOnly) live.cgroup.freeze();
-    const branch = new Branch(this.branchRecord(id, role, checkpoint, live), live, ground.layout, () =>
-      this.state.shellStart(),
-    );
+    const branch = this.branch(this.branchRecord(id, role, checkpoint, live), live, ground.layout);
     try {
       writeRecord(ground.layout.file, branch.record);
       faultPoint('branch:recorded');
@@ -261,6 +274,7 @@ export class Branches {
         this.connect(standby.live.pid); // the sandbox's network may have changed while this one was made
         // Else a running standby means, to the next helper, that the head went there.
         if (role === 'fork') standby.update({ role });
+        this.gateway?.listen(standby);
         standby.live.cgroup.thaw();
         faultPoint('head:thawed');
         await standby.sessions.start();

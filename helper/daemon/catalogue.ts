@@ -289,6 +289,7 @@ export function toCheckpoint(m: Manifest): Checkpoint {
     stoppedMs,
     totalMs,
     ...(m.hint ? { hint: m.hint } : {}),
+    ...(m.usage ? { usage: m.usage } : {}),
     note,
     state,
   };

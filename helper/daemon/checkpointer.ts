@@ -66,6 +66,7 @@ export class Checkpointer {
     manifest.parent = branch.record.checkpoint;
     manifest.base = branch.record.base;
     manifest.processes = branch.info().processes;
+    branch.gateway?.hold();
     await branch.sessions.quiesce();
     faultPoint('take:quiesced');
     steps.done('connections let go');
@@ -111,10 +112,14 @@ export class Checkpointer {
       if (!(leaving && rotated)) steps.done('connections taken up');
       await this.catalogue.measure(manifest, place);
       manifest.totalMs = steps.total;
+      const { used } = branch.record;
+      if (used) manifest.usage = used;
+      branch.record = { ...branch.record, used: undefined };
       writeRecord(place.manifest, manifest);
       faultPoint('take:written');
     } catch (error) {
       if (successor === branch) {
+        if (manifest.usage) branch.record = { ...branch.record, used: manifest.usage };
         await giveBack();
         throw error;
       }
@@ -128,7 +133,7 @@ export class Checkpointer {
     this.state.tell('checkpoint/added', { sandbox: this.state.record.id, checkpoint: toCheckpoint(manifest) });
     const takeBack = async (): Promise<void> => {
       if (rotated) {
-        branch.record = { ...branch.record, checkpoint: manifest.parent! };
+        branch.record = { ...branch.record, checkpoint: manifest.parent!, used: manifest.usage };
         await giveBack();
         this.state.tell('checkpoint/removed', { sandbox: this.state.record.id, checkpoint: id });
       }
@@ -141,6 +146,7 @@ export class Checkpointer {
     try {
       // CRIU that was killed at the wrong moment leaves processes that are neither alive nor dead.
       const limit = new AbortController();
+      branch.gateway?.release();
       const never = sleep(ANSWER_MS, undefined, { signal: limit.signal }).then(() => {
         throw new Error(`PID 1 did not answer within ${ANSWER_MS / 1000} s`);
       });

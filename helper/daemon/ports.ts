@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { payloadOf } from '../engine/branch.ts';
 import { holders, isAny, isLoopback, listeners } from '../engine/sockets.ts';
+import { GATEWAY_PORT } from '../protocol/methods.ts';
 import type { Port } from '../protocol/model.ts';
 import { type Branch, innerPid } from './branch.ts';
 
@@ -15,7 +16,9 @@ const EVERY = 2000;
 
 /** Ports that can be reached by dialling: those on every address or on loopback. By number. */
 export function portsOf(branch: Branch): Port[] {
-  const listening = listeners(branch.live.pid).filter((s) => isAny(s.local) || isLoopback(s.local));
+  const listening = listeners(branch.live.pid).filter(
+    (s) => (isAny(s.local) || isLoopback(s.local)) && !(s.localPort === GATEWAY_PORT && branch.gateway),
+  );
   if (!listening.length) return [];
   const held = holders(payloadOf(branch.live), new Set(listening.map((s) => s.inode)));
   const ports = new Map<number, Port>();

@@ -29,6 +29,8 @@ export interface Surroundings {
 
 export class SandboxState {
   record: SandboxRecord;
+  /** Variables that sessions have while a model gateway serves. */
+  gatewayEnv: Record<string, string> = {};
   readonly layout: SandboxLayout;
   readonly around: Surroundings;
   /** Why it does not run, where that is nobody's wish. */
@@ -67,7 +69,9 @@ export class SandboxState {
   }
 
   environment(more: Record<string, string> = {}): string[] {
-    return Object.entries({ ...this.record.env, ...more }).map(([name, value]) => `${name}=${value}`);
+    return Object.entries({ ...this.record.env, ...this.gatewayEnv, ...more }).map(
+      ([name, value]) => `${name}=${value}`,
+    );
   }
 
   async shellStart(): Promise<{ cwd: string; env: string[] }> {

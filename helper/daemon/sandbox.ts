@@ -16,12 +16,15 @@ import { removeTree } from '../engine/trees.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import type { HeadMoved } from '../protocol/methods.ts';
 import type { Checkpoint, Sandbox as SandboxInfo } from '../protocol/model.ts';
+import { addUsage, type ModelUsage, NO_USAGE } from '../protocol/usage.ts';
 import type { SandboxRecord } from '../sandbox/records.ts';
 import { recover } from '../sandbox/recovery.ts';
 import type { Branch } from './branch.ts';
 import { Branches } from './branches.ts';
 import { Catalogue, toCheckpoint, type Words } from './catalogue.ts';
 import { Checkpointer } from './checkpointer.ts';
+import type { Client } from './client.ts';
+import { Gateway, takenError } from './gateway.ts';
 import { Inside } from './inside/inside.ts';
 import { Mutex } from './mutex.ts';
 import { REPLY_MS, SandboxState, type Surroundings } from './sandbox-state.ts';
@@ -71,6 +74,8 @@ export class Sandbox {
       branches: [...this.branches.live.values()].map((b) => b.info()),
       checkpoints: this.catalogue.tree.size,
       canUndo: this.state.record.undo.length > 0,
+      ...(this.branches.gateway ? { gateway: { variables: Object.keys(this.state.gatewayEnv) } } : {}),
+      ...(this.state.record.used ? { usage: this.state.record.used } : {}),
     };
   }
 
@@ -157,6 +162,42 @@ export class Sandbox {
   /** @throws TeleportError `noNetwork`; then all is as it was */
   setNetwork(mode: NetworkMode): Promise<void> {
     return this.work.run(() => this.branches.setNetwork(mode));
+  }
+
+  /** @throws TeleportError `gatewayTaken` */
+  openGateway(client: Client, env: Record<string, string>): void {
+    const { gateway } = this.branches;
+    if (gateway && gateway.client !== client) throw takenError(this.record.name);
+    this.state.gatewayEnv = env;
+    if (!gateway) {
+      const { id } = this.record;
+      this.branches.gateway = new Gateway(id, client, () => this.branches.live.values(), this.state.around.log);
+      client.onLeave(() => this.closeGateway(client));
+    }
+    this.changed();
+  }
+
+  /** Where that client serves as one. */
+  closeGateway(client: Client): void {
+    const { gateway } = this.branches;
+    if (gateway?.client !== client) return;
+    this.branches.gateway = null;
+    this.state.gatewayEnv = {};
+    gateway.close();
+    this.changed();
+  }
+
+  /** @throws TeleportError `notAllowed`. @returns all that the sandbox ever used */
+  addUsage(client: Client, branchId: string, usage: ModelUsage): ModelUsage {
+    if (this.branches.gateway?.client !== client)
+      throw new TeleportError('notAllowed', `this client is not the model gateway of ${this.record.name}`);
+    // A branch that ended meanwhile leaves no checkpoint that this could be told in.
+    const branch = this.branches.live.get(branchId);
+    branch?.update({ used: addUsage(branch.record.used ?? NO_USAGE, usage) });
+    const used = addUsage(this.record.used ?? NO_USAGE, usage);
+    this.state.save({ used });
+    this.changed();
+    return used;
   }
 
   /** An explicit checkpoint always makes one. */

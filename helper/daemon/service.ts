@@ -20,6 +20,7 @@ import { removeTree } from '../engine/trees.ts';
 import { INSIDE_BIN } from '../protocol/agents.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import {
+  GATEWAY_PORT,
   type Method,
   type NotificationName,
   type NotificationParams,
@@ -28,12 +29,14 @@ import {
   type Result,
 } from '../protocol/methods.ts';
 import type { Need } from '../protocol/model.ts';
+import { NO_USAGE } from '../protocol/usage.ts';
 import { FORMAT, SandboxRecord } from '../sandbox/records.ts';
 import { collect } from '../sandbox/tree.ts';
 import { Bases } from './bases.ts';
 import { type Client, paced } from './client.ts';
 import { checkWorkspacePath, copyIn } from './copy-in.ts';
 import { fileHandlers } from './files.ts';
+import { writeGateway } from './gateway.ts';
 import { copyGit } from './git-folders.ts';
 import { nameAndHome } from './owner.ts';
 import { portsOf } from './ports.ts';
@@ -523,6 +526,22 @@ export class Service {
     },
     'process/list': async ({ sandbox, branch }, client) => ({
       processes: this.find(client, sandbox).branches.get(branch).processes(),
+    }),
+    'gateway/open': async ({ sandbox, env }, client) => {
+      const found = this.find(client, sandbox);
+      found.openGateway(client, env);
+      return { port: GATEWAY_PORT, used: found.record.used ?? NO_USAGE };
+    },
+    'gateway/close': async ({ sandbox }, client) => {
+      this.find(client, sandbox).closeGateway(client);
+      return {};
+    },
+    'gateway/write': async ({ connection, data, end }, client) => {
+      await writeGateway(client, connection, Buffer.from(data, 'base64'), end);
+      return {};
+    },
+    'gateway/used': async ({ sandbox, branch, usage }, client) => ({
+      used: this.find(client, sandbox).addUsage(client, branch, usage),
     }),
     gc: (params, client) => this.gc(params, client),
   };

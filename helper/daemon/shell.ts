@@ -70,9 +70,19 @@ export class Shell {
   private attached = false;
   private count = 0;
 
-  constructor(sessions: Sessions, start: () => Promise<{ cwd: string; env: string[] }>) {
+  /** What the shell was told of them last; undefined: nothing is known, it comes out of an image. */
+  private exported: Record<string, string> | undefined;
+  private readonly exports: () => Record<string, string>;
+
+  /** @param exports variables that come and go while the shell runs */
+  constructor(
+    sessions: Sessions,
+    start: () => Promise<{ cwd: string; env: string[] }>,
+    exports: () => Record<string, string>,
+  ) {
     this.sessions = sessions;
     this.start = start;
+    this.exports = exports;
   }
 
   private readonly listener: Listener = {
@@ -132,6 +142,7 @@ export class Shell {
       if (!(error instanceof TeleportError && error.code === 'unknownSession')) throw error;
       const { cwd, env } = await this.start();
       const argv = ['bash', '-c', DRIVER, 'teleport-env'];
+      this.exported = this.exports();
       await this.sessions.open({ kind: 'process', id: SHELL_SESSION, cwd, cols: 0, rows: 0, argv, env }, this.listener);
     }
     this.attached = true;
@@ -166,7 +177,9 @@ export class Shell {
       const current: Current = { number, output, size, truncated: false, stream, done, fail, holder: this, over };
       try {
         this.current = current;
-        this.sessions.write(SHELL_SESSION, Buffer.from(`${number}\0${line}\0`)).catch(fail);
+        const first = this.exporting();
+        const told = first ? `${number}.env\0${first}\0` : '';
+        this.sessions.write(SHELL_SESSION, Buffer.from(`${told}${number}\0${line}\0`)).catch(fail);
         if (options.timeoutMs) timer = setTimeout(() => stop(TIMED_OUT), options.timeoutMs);
         if (options.signal?.aborted) cancel();
         const exitCode = await promise;
@@ -196,6 +209,17 @@ export class Shell {
     } catch (error) {
       current.fail(error as Error);
     }
+  }
+
+  /** What brings the shell's variables up to date, `$?` untouched; empty where they are. */
+  private exporting(): string {
+    const wanted = this.exports();
+    const before = this.exported ?? {};
+    if (wanted === this.exported || (!Object.keys(wanted).length && !Object.keys(before).length)) return '';
+    this.exported = wanted;
+    const gone = Object.keys(before).filter((name) => !(name in wanted));
+    const lines = Object.entries(wanted).map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'`);
+    return [...(gone.length ? [`unset ${gone.join(' ')}`] : []), ...lines, '__teleport_last'].join('\n');
   }
 
   /** The branch is replaced: a line under way will never answer here. */

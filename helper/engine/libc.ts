@@ -48,6 +48,8 @@ const SIGNATURES = {
   umount2: ['int', ['void *', 'int']],
   getsockopt: ['int', ['int', 'int', 'int', 'void *', 'void *']],
   socket: ['int', ['int', 'int', 'int']],
+  bind: ['int', ['int', 'void *', 'uint']],
+  setsockopt: ['int', ['int', 'int', 'int', 'void *', 'uint']],
   send: ['long', ['int', 'void *', 'size_t', 'int']],
   recv: ['long', ['int', 'void *', 'size_t', 'int']],
   setns: ['int', ['int', 'int']],

@@ -11,10 +11,12 @@
  * are bound to.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TeleportError } from '../protocol/errors.ts';
+import { GATEWAY_PORT } from '../protocol/methods.ts';
 import { addressPool, Firewall } from './firewall.ts';
+import { check, libc } from './libc.ts';
 import type { Machine } from './machine.ts';
 import {
   addAddress,
@@ -57,10 +59,45 @@ export function park(pid: number): void {
 /** After they are: the network is as a fresh one but for what inner connections need. */
 export function settle(pid: number): void {
   cutOutside(pid);
+  cutGateway(pid);
   const kept = ownAddresses(pid);
   inNetworkOf(pid, () => {
     for (const address of kept) addAddress(LOOPBACK_INDEX, address, 32);
     allLocal(false);
+  });
+}
+
+/**
+ * Ends connections to a port on loopback whose other end was not in the image, because it is held outside: whoever waits for an
+ * answer there is told at once.
+ */
+export function cutGateway(pid: number): void {
+  const cut = connections(pid).filter((s) => s.remotePort === GATEWAY_PORT && isLoopback(s.remote));
+  if (cut.length)
+    inNetworkOf(pid, () => {
+      for (const socket of cut) destroySocket(socket);
+    });
+}
+
+/** A socket bound to the gateway's port, in that network: to listen on. The caller closes it. @throws EADDRINUSE */
+export function gatewaySocket(pid: number): number {
+  const [AF_INET, STREAM_CLOEXEC, SOL_SOCKET, REUSEADDR] = [2, 1 | 0o2000000, 1, 2];
+  return inNetworkOf(pid, () => {
+    const fd = check(libc().socket(AF_INET, STREAM_CLOEXEC, 0), 'socket');
+    try {
+      const on = Buffer.alloc(4);
+      on.writeInt32LE(1);
+      check(libc().setsockopt(fd, SOL_SOCKET, REUSEADDR, on, on.length), 'setsockopt');
+      const address = Buffer.alloc(16); // struct sockaddr_in
+      address.writeUInt16LE(AF_INET, 0);
+      address.writeUInt16BE(GATEWAY_PORT, 2);
+      ipv4('127.0.0.1').copy(address, 4);
+      check(libc().bind(fd, address, address.length), 'bind');
+      return fd;
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
   });
 }
 

@@ -22,6 +22,7 @@
  * extension opened before (`session/open`), and attaches again by itself after a rollback or a restart of the daemon.
  */
 import { z } from 'zod';
+import { GatewaySettings } from './gateway.ts';
 import { BranchId, CheckpointId } from './ids.ts';
 import { METHODS } from './methods.ts';
 import { ChangeKind } from './model.ts';
@@ -192,6 +193,25 @@ export const BRIDGE_METHODS = {
     }),
     result: z.object({ text: z.string(), steps: z.number().int() }),
   },
+  /**
+   * Makes this client process the sandbox's model gateway, with these keys, until `gateway/stop` or until the connection to the
+   * daemon is lost. Asked again, it goes on with the new settings.
+   */
+  'gateway/start': {
+    params: z.object({ sandbox: SandboxRef, settings: GatewaySettings }),
+    result: z.object({ sandbox: z.string(), variables: z.array(z.string()) }),
+  },
+  'gateway/stop': { params: z.object({ sandbox: SandboxRef }), result: z.object({}) },
+  /** Conversations that went through the sandbox's gateway, newest first. */
+  'gateway/transcripts': {
+    params: z.object({ sandbox: SandboxRef }),
+    result: z.object({
+      transcripts: z.array(
+        z.object({ file: z.string(), title: z.string().nullable(), steps: z.number().int(), changedAt: z.string() }),
+      ),
+    }),
+  },
+
   /** Somebody steps through a document: its lenses, hovers and hints show how far and how it went. */
   'document/stepped': {
     params: z.object({

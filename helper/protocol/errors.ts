@@ -25,6 +25,8 @@ export const ERRORS = {
   nothingToUndo: 'caller',
   checkpointInUse: 'caller',
   limitReached: 'caller',
+  gatewayTaken: 'caller',
+  noKey: 'caller',
   conflicts: 'caller',
   notAllowed: 'caller',
   timeout: 'caller',

@@ -13,6 +13,7 @@ import {
   Session,
   StepTime,
 } from './model.ts';
+import { ModelUsage } from './usage.ts';
 
 /** Version N of the helper serves clients of version N and N-1. */
 export const PROTOCOL_VERSION = 1;
@@ -57,6 +58,14 @@ const expect = z.array(CheckpointId).max(16).optional();
 /** Answer only once nothing of the old head is left; `steps` then tells how it went. It usually goes in the background. */
 const untilGone = z.boolean().default(false);
 const Empty = z.object({});
+/** A connection that a program inside made to the gateway. Never given twice by one daemon. */
+const GatewayConnection = z.number().int().min(1);
+
+/**
+ * Where the model gateway listens, on 127.0.0.1 of each branch's own network. Above the ports that the kernel gives by itself
+ * (up to 60999), so that no connection of a restored program has it.
+ */
+export const GATEWAY_PORT = 61_077;
 
 /** What a rollback, undo or change of head answers. */
 const HeadMoved = z.object({
@@ -318,6 +327,26 @@ export const METHODS = {
   /** Looked up now, by number; `ports/changed` tells of what is found by itself. */
   'port/list': { params: z.object(inBranch), result: z.object({ branch: BranchId, ports: z.array(Port) }) },
   'process/list': { params: z.object(inBranch), result: z.object({ processes: z.array(Process) }) },
+  /**
+   * Makes this client the sandbox's model gateway, until it disconnects or closes it: what connects to {@link GATEWAY_PORT}
+   * inside is told to it by `gateway/…` notifications, byte by byte. `env`: variables that sessions get from now on, before those of
+   * the sandbox. Asked again by the same client, it replaces `env`; by another, `gatewayTaken`.
+   */
+  'gateway/open': {
+    params: z.object({ ...inSandbox, env: Env }),
+    result: z.object({ port: PortNumber, used: ModelUsage }),
+  },
+  'gateway/close': { params: z.object(inSandbox), result: Empty },
+  /** Answered when there is room for more. `end`: nothing follows, the connection is closed. One that is gone takes nothing and fails not. */
+  'gateway/write': {
+    params: z.object({ connection: GatewayConnection, data: Bytes, end: z.boolean().default(false) }),
+    result: Empty,
+  },
+  /** What a request took, for the branch's next checkpoint. Of the sandbox's gateway only. */
+  'gateway/used': {
+    params: z.object({ ...inSandbox, branch: BranchId, usage: ModelUsage }),
+    result: z.object({ used: ModelUsage }),
+  },
   gc: {
     params: z.object({
       sandbox: SandboxRef.optional(),
@@ -380,6 +409,11 @@ export const NOTIFICATIONS = {
   /** Something began or ceased to listen in a live branch. A branch starts with none; one that is new since tells its own. */
   'ports/changed': z.object({ sandbox: SandboxId, branch: BranchId, ports: z.array(Port) }),
   'run/output': z.object({ stream: z.string(), data: Bytes }),
+  /** To the sandbox's gateway only, as the next two. */
+  'gateway/connected': z.object({ sandbox: SandboxId, branch: BranchId, connection: GatewayConnection }),
+  'gateway/data': z.object({ connection: GatewayConnection, data: Bytes }),
+  /** It ended inside, by a rollback, or because its branch did. */
+  'gateway/disconnected': z.object({ connection: GatewayConnection }),
   progress: z.object({
     token: z.string(),
     message: z.string(),

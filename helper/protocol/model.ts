@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { BranchId, CheckpointId, SandboxId, SessionId } from './ids.ts';
+import { ModelUsage } from './usage.ts';
 
 /** How far a checkpoint has come. `memory`: usable, lost with the machine; `durable`: synced to disk. */
 export const CheckpointState = z.object({
@@ -39,6 +40,8 @@ export const Checkpoint = z.object({
   state: CheckpointState,
   /** The helper's word on why the command failed and what would let it succeed. */
   hint: z.string().optional(),
+  /** What models were asked through the gateway since the parent. */
+  usage: ModelUsage.optional(),
   /** Free text by the caller: a thought, a step's name. */
   note: z.string().nullable(),
 });
@@ -84,6 +87,10 @@ export const Sandbox = z.object({
   checkpoints: z.number().int(),
   /** There is a rollback that can be undone. */
   canUndo: z.boolean(),
+  /** A client serves as the model gateway: the names of the variables that sessions get by it. */
+  gateway: z.object({ variables: z.array(z.string()) }).optional(),
+  /** All that models were asked, whatever was rolled back since. */
+  usage: ModelUsage.optional(),
 });
 export type Sandbox = z.infer<typeof Sandbox>;
 

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { BranchId, CheckpointId, SandboxId } from '../protocol/ids.ts';
 import { CheckpointKind, Limits, Network } from '../protocol/model.ts';
+import { ModelUsage } from '../protocol/usage.ts';
 
 /** Apart from the product's version: an older helper refuses a newer format by name. */
 export const FORMAT = 1;
@@ -34,6 +35,8 @@ export const SandboxRecord = z.object({
   next: z.object({ checkpoint: z.number().int(), branch: z.number().int(), session: z.number().int() }),
   /** What a rollback left, newest last: undo goes there. */
   undo: z.array(CheckpointId),
+  /** Of models, by all its branches ever. */
+  used: ModelUsage.optional(),
 });
 export type SandboxRecord = z.infer<typeof SandboxRecord>;
 
@@ -57,6 +60,7 @@ export const Manifest = z.object({
   totalMs: z.number(),
   note: z.string().nullable(),
   hint: z.string().optional(),
+  usage: ModelUsage.optional(),
   filesOnly: z.boolean(),
   /** Its layer is the upperdir itself, moved. */
   rotated: z.boolean(),
@@ -89,5 +93,7 @@ export const BranchRecord = z.object({
   bootId: z.string(),
   /** Made of a standby or directly, it has run: only a standby that never ran is still its checkpoint. */
   activated: z.boolean(),
+  /** Of models, since `checkpoint`. */
+  used: ModelUsage.optional(),
 });
 export type BranchRecord = z.infer<typeof BranchRecord>;

@@ -1,7 +1,7 @@
 import type { Branch, Checkpoint } from '../../helper/protocol/model.ts';
 import { t } from '../l10n.ts';
 import type { Timeline } from './store.ts';
-import { ago, bytes, duration, files, nameOf, oneLine, processes } from './words.ts';
+import { ago, bytes, duration, files, nameOf, oneLine, processes, usage } from './words.ts';
 
 /** Longer ones would push the facts behind them out of a side bar. The hover has all of it. */
 const LONGEST_LABEL = 44;
@@ -181,6 +181,7 @@ export function hover(c: Checkpoint, exact: string): string {
       ' · ',
     ),
   );
+  if (c.usage) lines.push(`$(sparkle) ${usage(c.usage)}`);
   lines.push(stateWords(c));
   return lines.join('\n\n');
 }

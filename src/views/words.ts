@@ -1,4 +1,5 @@
 import type { Checkpoint, Sandbox } from '../../helper/protocol/model.ts';
+import { costText, type ModelUsage } from '../../helper/protocol/usage.ts';
 import { t } from '../l10n.ts';
 
 /** Names of moments, times and sizes as people read them. */
@@ -63,6 +64,20 @@ export function files(count: number): string {
 
 export function processes(count: number): string {
   return count === 1 ? t('1 process') : t('{0} processes', count);
+}
+
+/** `2 model requests · 12,400 tokens in (8,000 cached) · 950 out · cost 0.0412`; the cost only where every request has a known price. */
+export function usage({ requests, inputTokens, cachedTokens, outputTokens, cost, unpriced }: ModelUsage): string {
+  const number = (n: number) => n.toLocaleString('en');
+  const parts = [
+    requests === 1 ? t('1 model request') : t('{0} model requests', number(requests)),
+    cachedTokens > 0
+      ? t('{0} tokens in ({1} cached)', number(inputTokens), number(cachedTokens))
+      : t('{0} tokens in', number(inputTokens)),
+    t('{0} out', number(outputTokens)),
+  ];
+  if (requests > 0 && unpriced === 0) parts.push(t('cost {0}', costText(cost)));
+  return parts.join(' · ');
 }
 
 export function checkpoints(count: number): string {

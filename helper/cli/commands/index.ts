@@ -8,6 +8,7 @@ import { registerCheckpoint } from './checkpoint.ts';
 import { registerExec } from './exec.ts';
 import { registerFork } from './fork.ts';
 import { registerForward } from './forward.ts';
+import { registerGateway } from './gateway.ts';
 import { registerLook } from './look.ts';
 import { registerMcp } from './mcp.ts';
 import { registerNetwork } from './network.ts';
@@ -25,6 +26,7 @@ export function registerAll(program: Command, ctx: Context): void {
     ['Work inside:', registerShell],
     ['Work inside:', registerAgent],
     ['Work inside:', registerForward],
+    ['Work inside:', registerGateway],
     ['Go back and forth:', registerCheckpoint],
     ['Go back and forth:', registerFork],
     ['Go back and forth:', registerBisect],

@@ -1,6 +1,7 @@
 import { posix } from 'node:path';
 import type { Command } from 'commander';
 import type { Checkpoint } from '../../protocol/model.ts';
+import { tokensOf } from '../../protocol/usage.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { write } from '../io.ts';
@@ -87,7 +88,7 @@ export function logText(ctx: Context, checkpoints: Checkpoint[], current: string
   const columns = ctx.io.stdout.isTTY ? (ctx.io.stdout.columns ?? 80) : 120;
   return table(
     checkpoints.map((checkpoint, i) => {
-      const { id, parent, label, exitCode, filesChanged, createdAt, kind, state } = checkpoint;
+      const { id, parent, label, exitCode, filesChanged, createdAt, kind, state, usage } = checkpoint;
       const title = shorten(titleOf(checkpoint), Math.max(20, columns - 50));
       const notes = [];
       if (id === current) notes.push('← current');
@@ -99,6 +100,7 @@ export function logText(ctx: Context, checkpoints: Checkpoint[], current: string
         `${id === current ? '◉' : '○'} ${label === null ? title : style.bold(title)}`,
         exitCode ? style.bad(`exit ${exitCode}`) : '',
         filesChanged === 0 || parent === null ? '' : count(filesChanged, 'file'),
+        usage ? `${tokensOf(usage).toLocaleString('en')} tokens` : '',
         style.dim(age(createdAt, now)),
         notes.join('  '),
       ];
