@@ -75,6 +75,14 @@ export async function bridge(
       return { to: prepared.to, applied: done.applied.map((change) => change.path), conflicts, failed };
     },
     'apply/patch': (params, signal) => patchBetween(daemon, params, { signal }),
+    'git/fetch': async (params, signal) => {
+      const { fetchCommits, targetOf } = await import('./git/arrive.ts');
+      const target = await targetOf(daemon, params, { env, signal });
+      const { head, current } = target.sandbox;
+      return (await fetchCommits(daemon, target, params.from ?? head ?? current)).arrived;
+    },
+    'git/branch': async (params, signal) =>
+      (await import('./git/branch.ts')).branchFromSandbox(daemon, params, { env, signal }),
     'document/read': async ({ text }) => (await import('./documents/read.ts')).readDocument(text),
     'document/record': async (params) => (await import('./language/record.ts')).recordRun(daemon, params),
     'document/stepped': async (walk) => {

@@ -112,17 +112,19 @@ export function makeSkeleton(layer: string, o: SkeletonOptions): void {
   writeFileSync(place('/etc/hostname'), `${o.hostname}\n`);
   writeFileSync(place('/etc/hosts'), `127.0.0.1 localhost ${o.hostname}\n::1 localhost ip6-localhost ip6-loopback\n`);
   writeFileSync(place('/etc/resolv.conf'), `nameserver ${DNS_ADDRESS}\noptions timeout:3 attempts:2\n`);
-  if (o.base === '/') maskGitCredentials(place('/etc/gitconfig'));
+  maskGitConfig(place('/etc/gitconfig'), o);
   makeHome(layer, o);
 }
 
-/** What this machine's git asks for passwords, its users are not asked by inside. */
-function maskGitCredentials(place: string): void {
+/** What this machine's git asks for passwords, its users are not asked by inside. A user without a home has their name here. */
+function maskGitConfig(place: string, o: SkeletonOptions): void {
   const own = '/etc/gitconfig';
-  if (!lstatSync(own, { throwIfNoEntry: false })?.isFile()) return;
-  const text = readFileSync(own, 'latin1');
+  const there = o.base === '/' && lstatSync(own, { throwIfNoEntry: false })?.isFile();
+  const text = there ? readFileSync(own, 'latin1') : '';
   const left = withoutCredentials(text);
-  if (left !== text) writeFileSync(place, left, 'latin1');
+  const identity = o.home === '/' ? gitConfig(o.git ?? {}) : '';
+  if (left === text && identity === '') return;
+  writeFileSync(place, Buffer.concat([Buffer.from(left, 'latin1'), Buffer.from(identity)]));
 }
 
 function makeDevices(dev: string): void {

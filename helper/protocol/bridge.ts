@@ -85,6 +85,18 @@ export const SteppedLine = z.object({
 });
 export type SteppedLine = z.infer<typeof SteppedLine>;
 
+/** What arrived in the user's repository. */
+const ArrivedRef = z.object({
+  /** `refs/teleport-env/SANDBOX/heads/main` */
+  ref: z.string(),
+  /** The object's name. */
+  commit: z.string(),
+  /** How many commits lead there that no branch or tag of the user's has; null: it is none. */
+  commits: z.number().int().nullable(),
+  /** It is new, or was elsewhere before. */
+  moved: z.boolean(),
+});
+
 /** Requests that the client process answers itself, with the user's rights. */
 export const BRIDGE_METHODS = {
   /** Connects to the daemon (starting one with the rights the user has: already root, systemd unit, `sudo -n`), and shakes hands. */
@@ -169,6 +181,44 @@ export const BRIDGE_METHODS = {
       to: At.optional(),
     }),
     result: z.object({ patch: z.string(), files: z.number().int() }),
+  },
+
+  /** Commits made in the sandbox come to the user's repository as `refs/teleport-env/SANDBOX/…`; nothing else of it is touched. */
+  'git/fetch': {
+    params: z.object({
+      sandbox: SandboxRef,
+      /** Left out: the head. */
+      from: At.optional(),
+      /** A folder with the repository; left out: the sandbox's workspace. */
+      to: z.string().max(4096).optional(),
+    }),
+    result: z.object({
+      to: z.string(),
+      from: At,
+      refs: z.array(ArrivedRef),
+      /** Names inside that git would not take. */
+      left: z.array(z.object({ path: RelativePath, reason: z.string() })),
+    }),
+  },
+  /** A branch in the user's repository from where the sandbox's HEAD is. It is not checked out. */
+  'git/branch': {
+    params: z.object({
+      sandbox: SandboxRef,
+      from: At.optional(),
+      to: z.string().max(4096).optional(),
+      name: z.string().min(1).max(900),
+      /** What is not committed inside becomes one more commit; made in a live fork, so the sandbox stays as it is. */
+      uncommitted: z.boolean().default(true),
+    }),
+    result: z.object({
+      to: z.string(),
+      branch: z.string(),
+      commit: z.string(),
+      /** New to the user's repository, all in all. */
+      commits: z.number().int(),
+      /** Paths in the one made of what was not committed; null: there is none. */
+      uncommitted: z.number().int().nullable(),
+    }),
   },
 
   /** Reads a shell script, a run document or a transcript as steps. Told apart by what it holds. */

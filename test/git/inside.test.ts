@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Connection } from '../../helper/client/connection.ts';
 import { cli, json } from '../cli/run-cli.ts';
@@ -31,6 +31,7 @@ describe('git in a sandbox', () => {
 
   const env = () => ({
     ...GIT_ENV,
+    HOME: homedir(),
     TELEPORT_ENV_SOCKET: helper.socket,
     GIT_CONFIG_GLOBAL: join(top, 'global'),
   });
@@ -64,6 +65,34 @@ describe('git in a sandbox', () => {
     assert.equal(await run('git remote get-url origin; git status --porcelain'), 'https://host.test/x.git\n');
     assert.equal(await run('git config --global user.name Agent && git config user.name'), 'Agent\n');
     assert.equal(readFileSync(join(main, '.git/config'), 'utf8'), before, 'the user’s own is as it was');
+  });
+
+  it('brings commits home by the command line', async () => {
+    const main = newRepository(join(top, 'home'));
+    const run = await up(main);
+    const call = async (...argv: string[]) => await cli(null, argv, { env: env(), cwd: main });
+    assert.equal((await call('git', 'fetch')).stdout, '✓ nothing new\n');
+    await run('echo x > x; git add x; git commit -qm inside; echo y > y');
+    assert.match(
+      (await call('git', 'fetch')).stdout,
+      /^refs\/teleport-env\/home\/heads\/main +[0-9a-f]{10} +1 new commit\n✓ 1 ref arrived in /,
+    );
+    const left = json(await call('apply', '--json')).left;
+    assert.ok(left.every(({ reason }: { reason: string }) => reason.includes('git fetch')));
+    const made = await call('git', 'branch', 'fix/inside');
+    assert.match(
+      made.stdout,
+      /^✓ branch fix\/inside at [0-9a-f]{10}: 2 new commits, one of them 1 path not committed inside\n$/,
+    );
+    assert.equal(git(main, 'show', 'fix/inside:y'), 'y\n');
+    const twice = json(await call('git', 'branch', '--json', 'fix/inside'));
+    assert.deepEqual([twice.error.code, twice.error.hint], ['invalidRequest', 'choose another name']);
+    const none = await call('git', 'fetch', '--to', top);
+    assert.match(none.stderr, /is no git repository[\s\S]*--to/);
+    assert.equal(none.code, 1);
+    assert.match((await call('git', '--help')).stdout, /fetch[\s\S]*branch/);
+    assert.match((await call('git', 'branch', '--help')).stdout, /\[SANDBOX\] NAME[\s\S]*Examples/);
+    assert.equal((await call('git')).code, 1);
   });
 
   it('works in a worktree and in a submodule', async () => {

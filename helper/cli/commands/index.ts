@@ -9,6 +9,7 @@ import { registerExec } from './exec.ts';
 import { registerFork } from './fork.ts';
 import { registerForward } from './forward.ts';
 import { registerGateway } from './gateway.ts';
+import { registerGit } from './git.ts';
 import { registerLook } from './look.ts';
 import { registerMcp } from './mcp.ts';
 import { registerNetwork } from './network.ts';
@@ -32,6 +33,7 @@ export function registerAll(program: Command, ctx: Context): void {
     ['Go back and forth:', registerBisect],
     ['Look and take:', registerLook],
     ['Look and take:', registerApply],
+    ['Look and take:', registerGit],
     ['Sandboxes:', registerSandbox],
     ['Sandboxes:', registerNetwork],
     ['The helper:', registerUpkeep],

@@ -37,7 +37,8 @@ export const PERMISSIONS = 0o777;
 /** Some paths are never applied: why, or null. Case is ignored because file systems may ignore it. */
 export function neverApplied(path: string): string | null {
   const parts = path.split('/');
-  if (parts.some((part) => part.toLowerCase() === '.git')) return 'in .git, which is yours alone';
+  if (parts.some((part) => part.toLowerCase() === '.git'))
+    return 'in .git, which is yours alone: commits come with git fetch';
   if (path.includes('\ufffd')) return 'its name is not UTF-8';
   return null;
 }

@@ -48,6 +48,12 @@ export async function runGit(argv: string[], options: GitOptions = {}): Promise<
   }
 }
 
+/** Of many lines the one that says why: git ends with what followed from it. */
+export function firstComplaint(stderr: string): string {
+  const lines = stderr.split('\n').filter((line) => /^(error|fatal): /.test(line));
+  return (lines[0] ?? stderr.trim().split('\n')[0] ?? '').replace(/^(error|fatal): /, '') || 'it gave no reason';
+}
+
 function spawned(argv: string[], env: NodeJS.ProcessEnv, { cwd, as, input, signal }: GitOptions): Promise<GitDone> {
   return new Promise((resolve, reject) => {
     const child = spawn('git', argv, { cwd: cwd ?? '/', env, signal, ...as, stdio: ['pipe', 'pipe', 'pipe'] });
