@@ -43,6 +43,7 @@ import { portsOf } from './ports.ts';
 import { Sandbox } from './sandbox.ts';
 import { AFTER_REPLY_MS, type Surroundings } from './sandbox-state.ts';
 import { readRecord } from './store.ts';
+import { Watches } from './watches.ts';
 import { whyFailed } from './why.ts';
 
 export interface ServiceOptions {
@@ -86,12 +87,14 @@ export class Service {
   /** A sandbox on disk could not be read. */
   private incomplete = false;
   private readonly networks: Networks;
+  private readonly watches: Watches;
   private needs: Promise<Need[]> | null = null;
 
   constructor(options: ServiceOptions) {
     this.options = options;
     this.machine = options.machine;
     this.networks = new Networks(options.machine, options.log);
+    this.watches = new Watches(options.machine.init, options.log);
     this.bases = new Bases(this.machine.layout);
   }
 
@@ -148,12 +151,16 @@ export class Service {
     return new Cgroup(join(this.machine.cgroups, name));
   }
 
-  private around({ base, owner }: Pick<SandboxRecord, 'base' | 'owner'>): Surroundings {
+  private around({ id, base, owner }: Pick<SandboxRecord, 'id' | 'base' | 'owner'>): Surroundings {
     return {
       machine: this.machine,
       base: this.bases.get(base, owner),
       networks: this.networks,
-      notify: (owner, name, params) => this.tell(owner, name, params),
+      notify: (owner, name, params) => {
+        this.tell(owner, name, params);
+        const sandbox = this.sandboxes.get(id);
+        if (sandbox) this.watches.heard(sandbox, name, params);
+      },
       heard: (owner) => [...this.clients].some((c) => c.owner.uid === owner || c.owner.uid === 0),
       log: this.options.log,
     };
@@ -518,6 +525,11 @@ export class Service {
       } finally {
         file.close();
       }
+    },
+    'file/watch': (params, client) => this.watches.add(this.find(client, params.sandbox), params, client),
+    'file/unwatch': async ({ watch }, client) => {
+      this.watches.remove(watch, client);
+      return {};
     },
     ...fileHandlers((client, ref) => this.find(client, ref)),
     'port/list': async ({ sandbox, branch: id }, client) => {

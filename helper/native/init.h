@@ -65,4 +65,7 @@ int ask(int argc, char **argv);
 #define DNS_ADDRESS "169.254.77.53"
 void serve_dns(const struct world *w) __attribute__((noreturn));
 
+/* Says what changes in the branch whose root is descriptor 3; see watch.c. */
+void watch_files(void) __attribute__((noreturn));
+
 #endif

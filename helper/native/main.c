@@ -8,6 +8,8 @@
  *       runs COMMAND in a world (CRIU is run so)
  *   teleport-init dns --net PID [--cgroup DIR]
  *       answers name questions of that process's network namespace, until the process ends
+ *   teleport-init watch
+ *       says what changes in the files of a branch, see watch.c
  *
  * Under the name teleport-env it is the program that processes inside have; see ask.c.
  *
@@ -102,6 +104,7 @@ int main(int argc, char **argv) {
     enter_world(&own);
     serve_dns(&w);
   }
+  if (!strcmp(argv[1], "watch")) watch_files();
   if (!strcmp(argv[1], "enter")) {
     if (i + 1 >= argc) usage("enter needs a command after --");
     enter_world(&w);

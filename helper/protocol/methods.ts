@@ -85,6 +85,8 @@ export type HeadMoved = z.infer<typeof HeadMoved>;
 const At = z.union([CheckpointId, BranchId]);
 /** A place to read files; `head`: wherever the head is at that moment, or was when the sandbox was stopped. */
 const Where = z.union([At, z.literal('head')]);
+/** Chosen by the helper, unique among the client's. */
+const WatchId = z.string().regex(/^w[0-9]{1,9}$/);
 const Permissions = z.number().int().min(0).max(0o777);
 
 /** Every request that a client can make, with what it takes and what it answers. */
@@ -324,6 +326,15 @@ export const METHODS = {
     params: z.object({ ...inBranch, path: InsidePath, recursive: z.boolean().default(false) }),
     result: Empty,
   },
+  /**
+   * `files/changed` tells this client what changes at or below `path` from now on: of the head, wherever it goes (a rollback
+   * tells what it changed), or of one branch. `live` false: this machine can't tell but at checkpoints and rollbacks.
+   */
+  'file/watch': {
+    params: z.object({ ...inBranch, path: InsidePath }),
+    result: z.object({ watch: WatchId, live: z.boolean() }),
+  },
+  'file/unwatch': { params: z.object({ watch: WatchId }), result: Empty },
   /** Looked up now, by number; `ports/changed` tells of what is found by itself. */
   'port/list': { params: z.object(inBranch), result: z.object({ branch: BranchId, ports: z.array(Port) }) },
   'process/list': { params: z.object(inBranch), result: z.object({ processes: z.array(Process) }) },
@@ -408,6 +419,13 @@ export const NOTIFICATIONS = {
   'session/gone': z.object({ sandbox: SandboxId, session: SessionId, reason: z.string() }),
   /** Something began or ceased to listen in a live branch. A branch starts with none; one that is new since tells its own. */
   'ports/changed': z.object({ sandbox: SandboxId, branch: BranchId, ports: z.array(Port) }),
+  /** To whoever watches. `more`: what is told is not all, anything below the watched path may be another. */
+  'files/changed': z.object({
+    sandbox: SandboxId,
+    watch: WatchId,
+    changes: z.array(z.object({ path: z.string(), kind: z.enum(['created', 'changed', 'deleted']) })),
+    more: z.boolean(),
+  }),
   'run/output': z.object({ stream: z.string(), data: Bytes }),
   /** To the sandbox's gateway only, as the next two. */
   'gateway/connected': z.object({ sandbox: SandboxId, branch: BranchId, connection: GatewayConnection }),
