@@ -53,6 +53,7 @@ static struct sock_filter filter[] = {
     REFUSE(SYS_clone3, ENOSYS), /* its flags lie in memory, where a filter can't see them; libc falls back to clone */
     REFUSE(SYS_landlock_create_ruleset, ENOSYS),
     REFUSE(SYS_memfd_secret, ENOSYS),
+    REFUSE(SYS_pkey_alloc, ENOSPC), /* as without the hardware; Node compiles WebAssembly behind such a key, and died of it after a restore */
     REFUSE(SYS_userfaultfd, EPERM),
     REFUSE(SYS_perf_event_open, EPERM),
     REFUSE(SYS_bpf, EPERM),

@@ -58,6 +58,7 @@ for (const uid of [0, UID])
         clone: 'works',
         clone3: 'ENOSYS',
         memfd_secret: 'ENOSYS',
+        pkey_alloc: 'ENOSPC',
         perf_event_open: 'EPERM',
         bpf: 'EPERM',
         'multipath tcp': 'EPROTONOSUPPORT',

@@ -37,6 +37,7 @@ int main(void) {
   try_clone("clone", 0);
   tell("clone3", syscall(SYS_clone3, parameters, 88));
   tell("memfd_secret", syscall(447, 0));
+  tell("pkey_alloc", syscall(SYS_pkey_alloc, 0, 0));
   tell("perf_event_open", syscall(SYS_perf_event_open, parameters, 0, -1, -1, 0));
   tell("bpf", syscall(SYS_bpf, 0, parameters, 72));
   tell("multipath tcp", socket(AF_INET, SOCK_STREAM, 262));
