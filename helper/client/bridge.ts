@@ -19,6 +19,7 @@ import { patchBetween, performPrepared, prepareApply } from './apply/index.ts';
 import type { Connection } from './connection.ts';
 import { withGit } from './create.ts';
 import { toWire } from './errors.ts';
+import { enterFollow, getFollow, setFollow, syncFollow } from './follow/index.ts';
 import { Gateways } from './gateway/gateways.ts';
 import { LanguageFeatures } from './language/index.ts';
 import { measureWorkspace } from './measure.ts';
@@ -83,6 +84,10 @@ export async function bridge(
     },
     'git/branch': async (params, signal) =>
       (await import('./git/branch.ts')).branchFromSandbox(daemon, params, { env, signal }),
+    'follow/get': (params) => getFollow(daemon, params, { env }),
+    'follow/set': (params) => setFollow(daemon, params, { env }),
+    'follow/sync': (params, signal) => syncFollow(daemon, params, { env, signal }),
+    'follow/enter': (params, signal) => enterFollow(daemon, params, { env, signal }),
     'document/read': async ({ text }) => (await import('./documents/read.ts')).readDocument(text),
     'document/record': async (params) => (await import('./language/record.ts')).recordRun(daemon, params),
     'document/stepped': async (walk) => {

@@ -56,12 +56,13 @@ export class Sandbox {
   }
 
   info(): SandboxInfo {
-    const { id, name, workspace, owner, network, lan, createdAt, head, current } = this.state.record;
+    const { id, name, workspace, exclude, owner, network, lan, createdAt, head, current } = this.state.record;
     const state = this.state.restoring ? 'restoring' : this.state.problem ? 'failed' : head ? 'running' : 'stopped';
     return {
       id,
       name,
       workspace,
+      ...(exclude?.length ? { exclude } : {}),
       owner: owner.uid,
       state,
       ...(this.state.problem && !head ? { problem: this.state.problem } : {}),

@@ -243,6 +243,7 @@ export class Service {
       name,
       owner: { uid: owner.uid, gid: owner.gid, groups: owner.groups, home: owner.home },
       workspace,
+      exclude: params.exclude,
       hostname: hostLabel(name),
       base,
       network: params.network,

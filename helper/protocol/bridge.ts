@@ -50,6 +50,27 @@ export const PlannedChange = z.object({
 });
 export type PlannedChange = z.infer<typeof PlannedChange>;
 
+/** A path at which following stopped: the workspace and the sandbox both have something of their own there. */
+export const FollowConflict = z.object({
+  path: RelativePath,
+  /** As in `PlannedChange`; `unsaved`: an editor holds text that is not on disk; `failed`: see `message`. */
+  reason: z.enum(['changed', 'exists', 'gone', 'type', 'unwritable', 'unsaved', 'failed']),
+  /** What the sandbox did there. */
+  kind: ChangeKind,
+  message: z.string().optional(),
+});
+export type FollowConflict = z.infer<typeof FollowConflict>;
+
+export const FollowStatus = z.object({
+  on: z.boolean(),
+  /** The folder that follows. */
+  to: z.string(),
+  /** The checkpoint whose files the folder has, but for the conflicts. Null: none yet. */
+  at: CheckpointId.nullable(),
+  conflicts: z.array(FollowConflict),
+});
+export type FollowStatus = z.infer<typeof FollowStatus>;
+
 /** Lines and characters from 0, characters in UTF-16, as in LSP. */
 const Position = z.object({ line: z.number().int().min(0), character: z.number().int().min(0) });
 
@@ -219,6 +240,33 @@ export const BRIDGE_METHODS = {
       /** Paths in the one made of what was not committed; null: there is none. */
       uncommitted: z.number().int().nullable(),
     }),
+  },
+
+  /** Whether the workspace follows the sandbox's head, and where it can't. Kept with the user's own files. */
+  'follow/get': { params: z.object({ sandbox: SandboxRef }), result: FollowStatus },
+  /** Only says so; `follow/sync` does it. */
+  'follow/set': { params: z.object({ sandbox: SandboxRef, on: z.boolean() }), result: FollowStatus },
+  /**
+   * Where following is on: the workspace takes what the head's last checkpoint has otherwise than the one it took before. Each
+   * conflict stops its own path alone, and is looked at again the next time.
+   */
+  'follow/sync': {
+    params: z.object({
+      sandbox: SandboxRef,
+      /** Paths with unsaved text in an editor: left alone. */
+      unsaved: z.array(RelativePath).default([]),
+    }),
+    result: FollowStatus.extend({ written: z.array(RelativePath) }),
+  },
+  /** The other way: these paths of the workspace (saved, made, deleted there; folders with what is in them) into the head. */
+  'follow/enter': {
+    params: z.object({
+      sandbox: SandboxRef,
+      paths: z.array(RelativePath).max(100_000),
+      /** In spite of what the sandbox did there. */
+      force: z.boolean().default(false),
+    }),
+    result: FollowStatus.extend({ entered: z.array(RelativePath) }),
   },
 
   /** Reads a shell script, a run document or a transcript as steps. Told apart by what it holds. */

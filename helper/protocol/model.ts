@@ -79,6 +79,8 @@ export const Sandbox = z.object({
   /** `nat` reaches the host and its local networks too. */
   lan: z.boolean().optional(),
   limits: Limits.optional(),
+  /** Top-level names of the workspace that were not copied in: the sandbox's own of that name never go back. */
+  exclude: z.array(z.string()).optional(),
   createdAt: z.string(),
   head: BranchId.nullable(),
   /** The checkpoint the head stands on; where a start begins. */

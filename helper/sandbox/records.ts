@@ -19,6 +19,8 @@ export const SandboxRecord = z.object({
   }),
   /** Stands at this path inside. */
   workspace: z.string(),
+  /** Top-level names of it that were not copied in. */
+  exclude: z.array(z.string()).optional(),
   hostname: z.string(),
   /** Root folder under everything: `/`, or another base. */
   base: z.string(),

@@ -60,6 +60,17 @@ export async function changedPaths(
   return result;
 }
 
+/** What was not copied in is not the sandbox's to give back: it may be another version of thousands of files. */
+export function withoutExcluded(changed: ChangedPaths, { exclude = [] }: { exclude?: string[] }): ChangedPaths {
+  for (const path of changed.paths.keys()) {
+    const top = path.split('/')[0] as string;
+    if (!exclude.includes(top)) continue;
+    changed.paths.delete(path);
+    changed.left.set(top, 'left out when the sandbox was made');
+  }
+  return changed;
+}
+
 /** The path below the workspace; undefined where it is elsewhere, or the workspace itself. */
 export function below(workspace: string, path: string): string | undefined {
   const start = workspace === '/' ? '/' : `${workspace}/`;

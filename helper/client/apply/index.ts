@@ -5,7 +5,7 @@ import type { BridgeParams, BridgeResult } from '../../protocol/bridge.ts';
 import { TeleportError } from '../../protocol/errors.ts';
 import type { Sandbox } from '../../protocol/model.ts';
 import type { Requester } from '../connection.ts';
-import { changedPaths } from './changed.ts';
+import { changedPaths, withoutExcluded } from './changed.ts';
 import { gatherFacts } from './gather.ts';
 import { makePatch } from './patch.ts';
 import { type Performed, performApply } from './perform.ts';
@@ -16,7 +16,7 @@ import { readApplied, writeApplied } from './record.ts';
 export { forcible } from './plan.ts';
 
 /** What every sandbox starts from. */
-const ROOT = 'k0';
+export const ROOT = 'k0';
 
 export interface Prepared {
   plan: Plan;
@@ -52,7 +52,7 @@ export async function prepareApply(
     { sandbox: sandbox.id, from: ROOT, to: from, path: workspace },
     { signal },
   );
-  const changed = await changedPaths(changes, workspace, before, place, applied.keys());
+  const changed = withoutExcluded(await changedPaths(changes, workspace, before, place, applied.keys()), sandbox);
   const plan = planApply(await gatherFacts(changed, { workspace, dir: to, before, after: place, applied }));
   for (const [path, reason] of changed.left) plan.left.push({ path, reason });
   return { plan, sandbox, to, from, place };
@@ -89,7 +89,8 @@ export async function patchBetween(
   return await makePatch(await changedPaths(changes, workspace, before, after), workspace, before, after);
 }
 
-async function targetFolder(dir: string): Promise<string> {
+/** The real folder. @throws TeleportError `workspaceMissing`, `workspaceNotFolder`, `workspaceUnreadable` */
+export async function targetFolder(dir: string): Promise<string> {
   if (!isAbsolute(dir)) throw new TeleportError('invalidRequest', `not an absolute path: ${dir}`);
   try {
     const real = await realpath(dir);

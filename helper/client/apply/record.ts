@@ -29,15 +29,16 @@ const RecordFile = z.object({
   paths: z.record(z.string(), Entry.nullable()),
 });
 
-function fileOf(sandbox: Sandbox, dir: string, env: NodeJS.ProcessEnv): string {
+/** Where something is kept about a sandbox and a folder, with the user's own files. */
+export function stateFile(kind: string, sandbox: Sandbox, dir: string, env: NodeJS.ProcessEnv): string {
   const name = createHash('sha256').update(`${sandbox.id} ${sandbox.createdAt} ${dir}`).digest('hex').slice(0, 32);
   const state = env.XDG_STATE_HOME || join(env.HOME || homedir(), '.local/state');
-  return join(state, 'teleport-env/applied', `${name}.json`);
+  return join(state, 'teleport-env', kind, `${name}.json`);
 }
 
 export async function readApplied(sandbox: Sandbox, dir: string, env: NodeJS.ProcessEnv): Promise<Applied> {
   try {
-    const { paths } = RecordFile.parse(JSON.parse(await readFile(fileOf(sandbox, dir, env), 'utf8')));
+    const { paths } = RecordFile.parse(JSON.parse(await readFile(stateFile('applied', sandbox, dir, env), 'utf8')));
     return new Map(Object.entries(paths));
   } catch {
     return new Map();
@@ -50,12 +51,17 @@ export async function writeApplied(
   applied: Applied,
   env: NodeJS.ProcessEnv,
 ): Promise<void> {
-  const file = fileOf(sandbox, dir, env);
+  const file = stateFile('applied', sandbox, dir, env);
   const content: z.infer<typeof RecordFile> = {
     sandbox: { id: sandbox.id, createdAt: sandbox.createdAt },
     dir,
     paths: Object.fromEntries([...applied].map(([path, entry]) => [path, entry && Entry.parse(entry)])),
   };
+  await writeState(file, content);
+}
+
+/** Whole or not at all. */
+export async function writeState(file: string, content: object): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   const beside = `${file}.${randomUUID()}`;
   await writeFile(beside, JSON.stringify(content), { mode: 0o600 });
