@@ -11,9 +11,11 @@ import { decorations } from './documents/decorations.ts';
 import { diffs } from './documents/diffs.ts';
 import { exportPatch } from './documents/export-patch.ts';
 import { fileSystem } from './documents/file-system.ts';
+import { git } from './documents/git.ts';
 import { SETTINGS } from './ids.ts';
 import { useTranslation } from './l10n.ts';
 import { moments } from './moments.ts';
+import { oldCheckpoints } from './old-checkpoints.ts';
 import { ports } from './ports/ports.ts';
 import { sandboxes } from './sandboxes.ts';
 import { doctor } from './setup/doctor.ts';
@@ -50,6 +52,8 @@ const FEATURES: readonly Feature[] = [
   diffs,
   apply,
   exportPatch,
+  git,
+  oldCheckpoints,
   decorations,
   fileTimeline,
   stepping,

@@ -21,6 +21,7 @@ export const COMMANDS = {
   renameCheckpoint: 'teleportEnv.renameCheckpoint',
   copyCheckpointId: 'teleportEnv.copyCheckpointId',
   deleteCheckpoint: 'teleportEnv.deleteCheckpoint',
+  deleteOldCheckpoints: 'teleportEnv.deleteOldCheckpoints',
   // the timeline
   showOlder: 'teleportEnv.showOlder',
   filterTimeline: 'teleportEnv.filterTimeline',
@@ -36,6 +37,8 @@ export const COMMANDS = {
   compareWithSelected: 'teleportEnv.compareWithSelected',
   apply: 'teleportEnv.apply',
   exportPatch: 'teleportEnv.exportPatch',
+  createGitBranch: 'teleportEnv.createGitBranch',
+  fetchCommits: 'teleportEnv.fetchCommits',
   // ports
   openPort: 'teleportEnv.openPort',
   previewPort: 'teleportEnv.previewPort',
@@ -92,6 +95,7 @@ export const SETTINGS = {
   network: 'teleportEnv.sandbox.network',
   base: 'teleportEnv.sandbox.base',
   environment: 'teleportEnv.sandbox.environment',
+  onCreate: 'teleportEnv.onCreate',
   exclude: 'teleportEnv.copyIn.exclude',
   askAbove: 'teleportEnv.copyIn.askAboveMegabytes',
   checkpointCommands: 'teleportEnv.terminal.checkpointAfterCommand',

@@ -5,6 +5,7 @@ import { HelperError } from './connection/errors.ts';
 import { COMMANDS, SETTINGS } from './ids.ts';
 import { t } from './l10n.ts';
 import { register } from './register.ts';
+import { onCreateCommand, setUpSandbox } from './setup/on-create.ts';
 import { pickSandbox, targetSandbox } from './targets.ts';
 import { bytes, checkpoints, duration, files } from './views/words.ts';
 
@@ -71,6 +72,8 @@ export async function create(app: App, folder: string, name?: string): Promise<S
   const at = app.helper.place.toHelperPath(folder);
   const exclude = await leftOut(app, at, settings.get<string[]>(SETTINGS.exclude, []));
   if (!exclude) return undefined;
+  const onCreate = await onCreateCommand(app, at);
+  if (onCreate === null) return undefined;
   const base = settings.get<string>(SETTINGS.base, '');
   const title = t('Starting a sandbox of {0}', at.split('/').at(-1) ?? at);
   const options = { location: ProgressLocation.Notification, title, cancellable: true };
@@ -90,6 +93,7 @@ export async function create(app: App, folder: string, name?: string): Promise<S
   );
   app.store.sandboxChanged(sandbox);
   app.store.show(sandbox.id);
+  if (onCreate !== undefined) await setUpSandbox(app, sandbox, onCreate);
   return sandbox;
 }
 

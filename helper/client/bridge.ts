@@ -23,6 +23,7 @@ import { enterFollow, getFollow, setFollow, syncFollow } from './follow/index.ts
 import { Gateways } from './gateway/gateways.ts';
 import { LanguageFeatures } from './language/index.ts';
 import { measureWorkspace } from './measure.ts';
+import { postCreateCommand } from './on-create.ts';
 import { connectOrStart } from './start.ts';
 import { version } from './version.ts';
 
@@ -62,6 +63,7 @@ export async function bridge(
   const own: { [M in BridgeMethod]: Handler<M> } = {
     'teleport/handshake': ({ client, start }) => daemon.handshake(client, start),
     'workspace/measure': (params, signal) => measureWorkspace(params, signal),
+    'workspace/onCreate': async ({ workspace }) => ({ command: (await postCreateCommand(workspace)) ?? null }),
     'apply/plan': async (params, signal) => {
       const { plan, to, from } = await prepareApply(daemon, params, { env, signal });
       return { to, from, changes: plan.steps.map((step) => step.change), left: plan.left };

@@ -153,6 +153,12 @@ export const BRIDGE_METHODS = {
     }),
   },
 
+  /** The `postCreateCommand` of a folder's devcontainer.json as a shell line; null: there is none. Somebody else's text: ask before running it. */
+  'workspace/onCreate': {
+    params: z.object({ workspace: z.string().max(4096) }),
+    result: z.object({ command: z.string().nullable() }),
+  },
+
   /** What applying the sandbox's files to the workspace would do. Changes nothing. */
   'apply/plan': {
     params: z.object({

@@ -49,7 +49,7 @@ describe('teleport-env', () => {
       .filter((name) => name !== 'help');
     assert.deepEqual(
       names.sort(),
-      'apply bench bisect cat checkpoint connect demo diff doctor exec fork forward gateway gc label list log mcp network ports ps rm rollback run serve shell start stop try undo up'.split(
+      'agent apply bench bisect cat checkpoint connect demo diff doctor exec fork forward gateway gc git label list log mcp network ports ps rm rollback run serve shell start stop try undo up'.split(
         ' ',
       ),
     );

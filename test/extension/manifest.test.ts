@@ -92,6 +92,7 @@ describe('the manifest and the code', () => {
 
   it('let no workspace change what runs as root or what enters a sandbox', () => {
     const free = new Set<string>([
+      SETTINGS.onCreate, // a folder's own is shown, and asked about
       SETTINGS.exclude,
       SETTINGS.askAbove,
       SETTINGS.checkpointCommands,

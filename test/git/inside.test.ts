@@ -82,7 +82,7 @@ describe('git in a sandbox', () => {
     const made = await call('git', 'branch', 'fix/inside');
     assert.match(
       made.stdout,
-      /^✓ branch fix\/inside at [0-9a-f]{10}: 2 new commits, one of them 1 path not committed inside\n$/,
+      /^✓ branch fix\/inside at [0-9a-f]{10}: 2 new commits, the last of what was not committed inside \(1 path\)\n$/,
     );
     assert.equal(git(main, 'show', 'fix/inside:y'), 'y\n');
     const twice = json(await call('git', 'branch', '--json', 'fix/inside'));

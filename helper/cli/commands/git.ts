@@ -17,7 +17,8 @@ export function registerGit(program: Command, ctx: Context): void {
     .summary("bring the sandbox's commits to your repository")
     .description("Bring the sandbox's commits to your repository. Your git checks each object; nothing is checked out.")
     .usage('fetch|branch …')
-    .helpOption('-h, --help', 'show this help');
+    .helpOption('-h, --help', 'show this help')
+    .addHelpText('after', '\nExamples:\n  $ teleport-env git fetch api\n  $ teleport-env git branch api api/fix\n');
   define<GitOptions>(git, ctx, {
     usage: 'fetch [SANDBOX]',
     summary: 'commits made inside arrive as refs/teleport-env/SANDBOX/…',
@@ -66,7 +67,9 @@ export function registerGit(program: Command, ctx: Context): void {
       };
       const made = await branchFromSandbox(await ctx.helper(), params as never, { env: ctx.io.env });
       const extra =
-        made.uncommitted === null ? '' : `, one of them ${count(made.uncommitted, 'path')} not committed inside`;
+        made.uncommitted === null
+          ? ''
+          : `, the last of what was not committed inside (${count(made.uncommitted, 'path')})`;
       await ctx.answer(
         made,
         `${ctx.style.good('✓')} branch ${printable(made.branch)} at ${made.commit.slice(0, 10)}: ${count(made.commits, 'new commit')}${extra}\n`,

@@ -5,7 +5,10 @@
 import { performPrepared, prepareApply } from '../../../../helper/client/apply/index.ts';
 import type { Requester, RequestOptions } from '../../../../helper/client/connection.ts';
 import { withGit } from '../../../../helper/client/create.ts';
+import { fetchCommits, targetOf } from '../../../../helper/client/git/arrive.ts';
+import { branchFromSandbox } from '../../../../helper/client/git/branch.ts';
 import { measureWorkspace } from '../../../../helper/client/measure.ts';
+import { postCreateCommand } from '../../../../helper/client/on-create.ts';
 import { BRIDGE_METHODS, type BridgeResult } from '../../../../helper/protocol/bridge.ts';
 import { TeleportError } from '../../../../helper/protocol/errors.ts';
 import type { NotificationParams } from '../../../../helper/protocol/methods.ts';
@@ -42,9 +45,14 @@ export function answerHere(host: HostSide, method: string, params: object): Answ
   const answers: { [method: string]: Answer } = {
     'workspace/measure': (asked: { workspace: string; exclude?: string[] }, signal) =>
       here(measureWorkspace({ workspace: host.hostFolder(asked.workspace)!, exclude: excluded(host, asked) }, signal)),
+    'workspace/onCreate': async (asked: { workspace: string }) => ({
+      command: (await postCreateCommand(host.hostFolder(asked.workspace)!)) ?? null,
+    }),
     'sandbox/create': (asked: CreateParams, signal, send, tell) => create(host, asked, signal, send, tell),
     'apply/plan': (asked, signal, send) => here(plan(host, asked, signal, send)),
     'apply/perform': (asked, signal, send, tell) => here(perform(host, asked, signal, send, tell)),
+    'git/fetch': (asked, signal, send) => here(fetchHere(host, asked, signal, send)),
+    'git/branch': (asked, signal, send) => here(branchHere(host, asked, signal, send)),
   };
   if (workspace !== undefined && host.hostFolder(workspace) === null) return undefined;
   if (workspace === undefined && sandbox === undefined) return undefined;
@@ -132,6 +140,30 @@ async function prepare(host: HostSide, params: ApplyParams, signal: AbortSignal,
 async function plan(host: HostSide, params: ApplyParams, signal: AbortSignal, send: Send) {
   const { plan, to, from } = await prepare(host, params, signal, send);
   return { to, from, changes: plan.steps.map((step) => step.change), left: plan.left } as BridgeResult<'apply/plan'>;
+}
+
+/** The folder here that a sandbox's commits go to. */
+async function repositoryFor(host: HostSide, params: { sandbox: string; to?: string }, helper: Requester) {
+  if (params.to !== undefined) return params.to;
+  const { sandbox } = await helper.request('sandbox/get', { sandbox: params.sandbox });
+  const to = host.hostFolder(sandbox.workspace);
+  if (to !== null) return to;
+  throw new TeleportError('notARepository', t('{0} is a folder of the machine’s own.', sandbox.workspace), {
+    hint: t('Fetch inside: teleport-env git fetch, in the machine’s shell.'),
+  });
+}
+
+async function fetchHere(host: HostSide, params: ApplyParams, signal: AbortSignal, send: Send) {
+  const helper = requester(send, signal);
+  const target = await targetOf(helper, { ...params, to: await repositoryFor(host, params, helper) }, { signal });
+  const { head, current } = target.sandbox;
+  return (await fetchCommits(helper, target, params.from ?? head ?? current)).arrived;
+}
+
+async function branchHere(host: HostSide, params: object, signal: AbortSignal, send: Send) {
+  const helper = requester(send, signal);
+  const asked = BRIDGE_METHODS['git/branch'].params.parse(params);
+  return await branchFromSandbox(helper, { ...asked, to: await repositoryFor(host, asked, helper) }, { signal });
 }
 
 async function perform(host: HostSide, params: object, signal: AbortSignal, send: Send, tell: Tell) {
