@@ -389,6 +389,14 @@ export const NOTIFICATIONS = {
     ms: z.number(),
     saved: CheckpointId.nullable(),
   }),
+  /** What an agent inside did could not be kept as a step; the agent goes on and knows nothing of it. */
+  'step/failed': z.object({
+    sandbox: SandboxId,
+    branch: BranchId,
+    agent: z.string(),
+    message: z.string(),
+    hint: z.string().optional(),
+  }),
   /** To attached clients only. A process's streams are apart; a terminal has `stdout` alone. */
   'session/output': z.object({
     sandbox: SandboxId,

@@ -190,6 +190,20 @@ describe('teleport-env inside a sandbox', () => {
     assert.equal((await checkpoints(sandbox))[0]!.label, 'later');
   });
 
+  it('tells clients of an agent\u2019s step that could not be kept, and the agent nothing', async () => {
+    const sandbox = await create();
+    const lost = new Promise<{ agent: string; message: string }>((resolve) => user.on('step/failed', resolve));
+    // A traced process can't be carried.
+    const traced = 'import ctypes,os,time\\nif os.fork()==0: ctypes.CDLL(None).ptrace(0,0,0,0)\\ntime.sleep(100)';
+    await run(sandbox, `printf '${traced}' > /tmp/traced.py; python3 /tmp/traced.py & sleep 0.5`);
+    const call = JSON.stringify({ tool_name: 'Bash', tool_input: { command: 'x' } });
+    const { exitCode, output } = await run(sandbox, `echo '${call}' | teleport-env hook codex 2>/dev/null`);
+    assert.deepEqual([exitCode, output], [0, '']);
+    const { agent, message } = await lost;
+    assert.equal(agent, 'Codex');
+    assert.match(message, /\S/);
+  });
+
   it('bears what a hostile process says and does', async () => {
     const sandbox = await create();
     // Connections that say nothing, half frames, frames that are too long, and none of the words: more than there are places.

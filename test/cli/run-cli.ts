@@ -16,6 +16,8 @@ export interface CliOptions {
   stdin?: string | Readable;
   tty?: { columns: number; rows: number };
   env?: NodeJS.ProcessEnv;
+  /** What it writes to standard output, as it comes. */
+  onOutput?: (data: Buffer) => void;
   /** Gets the means to send signals, once the command listens to them. */
   signals?: (send: (signal: string) => void) => void;
 }
@@ -25,8 +27,10 @@ class Sink extends Writable {
   isTTY?: boolean;
   columns?: number;
   rows?: number;
+  onData?: (data: Buffer) => void;
   override _write(chunk: Buffer, _encoding: string, done: () => void): void {
     this.parts.push(Buffer.from(chunk));
+    this.onData?.(Buffer.from(chunk));
     done();
   }
 }
@@ -34,6 +38,7 @@ class Sink extends Writable {
 /** The command line in this process, talking to a fake helper. */
 export async function cli(fake: FakeHelper | null, argv: string[], options: CliOptions = {}): Promise<Ran> {
   const [stdout, stderr] = [new Sink(), new Sink()];
+  stdout.onData = options.onOutput;
   const handlers = new Map<string, Set<() => void>>();
   const stdin =
     typeof options.stdin === 'string' ? Readable.from([Buffer.from(options.stdin)]) : (options.stdin ?? ended());

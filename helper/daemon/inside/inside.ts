@@ -7,28 +7,14 @@
  */
 import { statfsSync } from 'node:fs';
 import type { Answer, Ask } from '../../engine/init-client.ts';
-import { agentById } from '../../protocol/agents.ts';
 import { TeleportError } from '../../protocol/errors.ts';
-import type { HeadMoved } from '../../protocol/methods.ts';
 import type { Checkpoint } from '../../protocol/model.ts';
 import type { Branch } from '../branch.ts';
+import { type House, nameOf, tellLost } from './house.ts';
 import { QuietWatch } from './quiet-watch.ts';
 import { type Step, stepOf } from './step.ts';
 import { answer, failure, listed, restored, taken } from './texts.ts';
 import { HELP, readWish, type Wish } from './words.ts';
-
-/** What of the sandbox is needed here. */
-export interface House {
-  readonly record: { id: string; name: string; workspace: string; head: string | null };
-  readonly state: { readonly layout: { dir: string } };
-  readonly catalogue: { list(): Checkpoint[]; checkpoint(id: string): Checkpoint };
-  createCheckpoint(
-    words: { kind: Checkpoint['kind']; label?: string | null; command?: string; exitCode?: number; note?: string },
-    branch: string,
-  ): Promise<{ checkpoint: Checkpoint }>;
-  rollback(checkpoint: string, options: { discard: boolean }): Promise<HeadMoved>;
-  changed(): void;
-}
 
 /** Below that much free, only who is outside may fill the volume further. */
 const FREE_SHARE = 0.05;
@@ -93,7 +79,10 @@ export class Inside {
       }
       case 'hook': {
         const step = stepOf(ask.input.toString('utf8')) ?? unknownStep(wish.agent);
-        await this.take(work, { kind: 'run', ...step });
+        await this.take(work, { kind: 'run', ...step }).catch((error) => {
+          tellLost(this.house, branch, nameOf(wish.agent), error);
+          throw error;
+        });
         return { code: 0 }; // some agents take whatever a hook prints for an instruction
       }
       case 'rollback':
@@ -156,7 +145,7 @@ export class Inside {
   }
 
   private arrived(branch: Branch, number: number, { agent, quiet }: Wish & { verb: 'agent' }): void {
-    const name = agentById(agent)?.name ?? agent.slice(0, 60);
+    const name = nameOf(agent);
     const known = branch.agents.has(number);
     branch.agents.set(number, name);
     for (const [of, watch] of this.watches) if (watch.over) this.watches.delete(of);
@@ -186,5 +175,5 @@ function key(branch: Branch, number: number): string {
 }
 
 function unknownStep(agent: string): Step {
-  return { command: agentById(agent)?.name ?? 'a tool of an agent' };
+  return { command: `a tool of ${nameOf(agent)}` };
 }

@@ -1,6 +1,6 @@
 /** Takes a checkpoint whenever files of a branch's workspace changed and then rested, for as long as an agent runs in it. */
 import type { Branch } from '../branch.ts';
-import type { House } from './inside.ts';
+import { type House, tellLost } from './house.ts';
 import { EVERY_MS, isDue, lookAt, nextLook, quietLabel } from './quiet.ts';
 
 export class QuietWatch {
@@ -33,7 +33,7 @@ export class QuietWatch {
       if (this.branch.over) return this.stop();
       if (this.mayHaveChanged()) await this.look();
     } catch {
-      // Its files or its branch are being replaced, or the capture was refused (and said so in the log): the next look tells.
+      // Its files are being replaced under the look: the next one tells.
     }
     this.later(nextLook(performance.now() - begun));
   }
@@ -59,8 +59,11 @@ export class QuietWatch {
     this.since = newest;
     this.pending = false;
     const label = quietLabel(this.agent, changed);
-    const { checkpoint: made } = await this.house.createCheckpoint({ kind: 'auto', label }, this.branch.id);
-    this.known = made.id;
+    try {
+      this.known = (await this.house.createCheckpoint({ kind: 'auto', label }, this.branch.id)).checkpoint.id;
+    } catch (error) {
+      tellLost(this.house, this.branch, this.agent, error); // tried again when the next file changes
+    }
   }
 
   /** The agent ended: what it changed last is kept without waiting. */
