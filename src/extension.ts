@@ -12,6 +12,7 @@ import { diffs } from './documents/diffs.ts';
 import { exportPatch } from './documents/export-patch.ts';
 import { fileSystem } from './documents/file-system.ts';
 import { git } from './documents/git.ts';
+import { gateway } from './gateway/gateway.ts';
 import { SETTINGS } from './ids.ts';
 import { useTranslation } from './l10n.ts';
 import { moments } from './moments.ts';
@@ -60,6 +61,7 @@ const FEATURES: readonly Feature[] = [
   runDocuments,
   runs,
   tryInFork,
+  gateway,
   agentTools,
   mcpServer,
   sandboxTasks,

@@ -58,6 +58,7 @@ export function sandboxLine(sandbox: Sandbox, connection: ConnectionState['kind'
   const facts = [state];
   if (reachable && sandbox.state === 'running' && head) facts.push(processes(head.processes));
   if (reachable && sandbox.state === 'stopped') facts.push(checkpoints(sandbox.checkpoints));
+  if (reachable && sandbox.gateway) facts.push(t('asks models'));
   if (sandbox.problem && sandbox.state === 'failed') facts.push(oneLine(sandbox.problem, 60));
   const description = facts.join(' · ');
   return {

@@ -51,6 +51,7 @@ async function showActions(app: App): Promise<void> {
     if (sandbox.state === 'running') {
       add('terminal', t('Open terminal'), COMMANDS.openTerminal);
       add('check-all', t('Apply to workspace…'), COMMANDS.apply);
+      add('sparkle', t('Model gateway…'), COMMANDS.modelGateway);
       add('debug-stop', t('Stop sandbox'), COMMANDS.stopSandbox);
     } else add('play', t('Start sandbox'), COMMANDS.startSandbox);
     line('');

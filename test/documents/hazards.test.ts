@@ -198,6 +198,24 @@ describe('hazards', () => {
       assert.ok((await kinds(script)).includes('recursiveDelete'), script);
   });
 
+  it('are found behind loops in groups, in heredocs after heredocs, and where a line begins with a backslash', async () => {
+    for (const script of [
+      "{ while read -r l; do\nbash <<'E'\nrm -rf x\nE\ndone\n}",
+      "{ while read -r l; do bash <<'E'\nrm -rf x\nE\ndone }",
+      'if true; then\n  for i in 1 2; do\n    cat <<A; bash -s <<-B\nharmless\nA\n\trm -rf x\n\tB\n  done\nfi',
+      'f() { ( cat <<E | sudo bash\nrm -rf x\nE\n) }',
+      "bash <<'A'\nbash <<'B'\nrm -rf x\nB\nA",
+      'echo hello\n\\rm -rf x',
+    ])
+      assert.deepEqual(
+        await kinds(script),
+        script.includes('|') ? ['pipeToShell', 'recursiveDelete'] : ['recursiveDelete'],
+        script,
+      );
+    // What only is written down, runs nowhere.
+    assert.deepEqual(await kinds("while read -r l; do\ncat <<'E' > notes\nrm -rf x\nE\ndone"), []);
+  });
+
   it('are found however deep they are wrapped', async () => {
     const random = new Random();
     const quoted = (s: string) => `'${s.replace(/'/g, "'\\''")}'`;

@@ -275,7 +275,7 @@ describe('model gateway', () => {
 
   it('forks ask side by side, each for itself', async () => {
     await open();
-    await ask('raw GET /openai/v1/nothing');
+    await checkpoint('first');
     const { id } = await checkpoint('here');
     provider.script = [json(200, completion('for a fork'))];
     const forks = await Promise.all([1, 2].map(() => connection.request('branch/fork', { sandbox, checkpoint: id })));
@@ -361,7 +361,7 @@ describe('model gateway', () => {
     provider.script = [json(200, { data: [{ id: 'tester-1' }], object: 'list' })];
     assert.deepEqual(await ask('models'), { models: ['tester-1'] });
     provider.asked.length = 0;
-    for (const [method, path, status] of [
+    const refused = [
       ['GET', '/openai/v1/files', 404],
       ['DELETE', '/openai/v1/models/x', 405],
       ['GET', '/openai/v1/models/../files', 404],
@@ -369,8 +369,13 @@ describe('model gateway', () => {
       ['POST', '/openai/v1/organization/admin_api_keys', 404],
       ['GET', '/anthropic/v1/models', 404],
       ['GET', '/', 404],
-    ] as const)
-      assert.equal((await ask(`raw ${method} ${path}`)).status, status, `${method} ${path}`);
+    ] as const;
+    const curls = refused.map(
+      ([method, path]) => `curl -s --path-as-is -o /dev/null -w '%{http_code} ' -X ${method} "$base${path}"`,
+    );
+    const line = `base=\${OPENAI_BASE_URL%/openai/v1}; ${curls.join('; ')}`;
+    const { output } = await connection.request('run', { sandbox, line, checkpoint: false });
+    assert.equal(Buffer.from(output, 'base64').toString().trim(), refused.map(([, , status]) => status).join(' '));
     assert.deepEqual(provider.asked, []);
     provider.script = [(_, response) => void response.writeHead(302, { location: 'http://elsewhere.example/' }).end()];
     const moved = await connection.request('run', {

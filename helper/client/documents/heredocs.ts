@@ -9,6 +9,9 @@ export interface Heredoc {
   end: string;
   /** `<<-`: tabs before that line do not count. */
   tabs: boolean;
+  /** The first line of its body, and the one that ends it (or would, at the end of all). */
+  first: number;
+  last: number;
 }
 
 export interface Bodies {
@@ -28,13 +31,17 @@ export function bodiesOf(lines: string[]): Bodies {
   for (let at = 0; at < lines.length; at++) {
     const heredocs = scanner.line(lines[at]!);
     if (heredocs.length > 0) bodies.asked.set(at, heredocs);
-    for (const { end, tabs } of heredocs) {
+    for (const heredoc of heredocs) {
+      const { end, tabs } = heredoc;
+      heredoc.first = at + 1;
+      heredoc.last = lines.length;
       for (;;) {
         at++;
         if (at >= lines.length) return { ...bodies, closed: false };
         bodies.inside.add(at);
         if ((tabs ? lines[at]!.replace(/^\t+/, '') : lines[at]!) === end) break;
       }
+      heredoc.last = at;
       bodies.tail = at;
     }
   }
@@ -48,6 +55,32 @@ export function withoutHeredocs(lines: string[], { asked, inside }: Bodies): str
     .map((line, at) => (asked.get(at) ?? []).reduce(blanked, line))
     .filter((_, at) => !inside.has(at))
     .join('\n');
+}
+
+/**
+ * The same script, every character at its place, with reading from a file in place of each heredoc: the grammar loses its way in
+ * bodies that stand deep inside. Offsets of the operators and of the bodies come along.
+ */
+export function withFilesForHeredocs(text: string): {
+  text: string;
+  heredocs: { at: number; from: number; to: number }[];
+} {
+  const lines = text.split('\n');
+  const { asked, inside } = bodiesOf(lines);
+  const starts: number[] = [];
+  for (let at = 0, sum = 0; at <= lines.length; at++) {
+    starts.push(Math.min(sum, text.length));
+    sum += (lines[at]?.length ?? 0) + 1;
+  }
+  const heredocs = [...asked].flatMap(([line, all]) =>
+    all.map(({ from, first, last }) => ({ at: starts[line]! + from, from: starts[first]!, to: starts[last]! })),
+  );
+  const file = (line: string, { from, to }: Heredoc) =>
+    `${line.slice(0, from)}<${'f'.repeat(to - from - 1)}${line.slice(to)}`;
+  const shown = lines.map((line, at) =>
+    inside.has(at) ? ' '.repeat(line.length) : (asked.get(at) ?? []).reduce(file, line),
+  );
+  return { text: shown.join('\n'), heredocs };
 }
 
 /** What a character stands in. Only in `code`, `paren` and `backtick` does `<<` ask for a heredoc. */
@@ -132,7 +165,7 @@ class Scanner {
     const match = WORD.exec(text);
     if (!match) return 2;
     const end = match[1]!.replace(/'([^']*)'|"([^"]*)"|\\(.)/g, (_, a, b, c) => a ?? b ?? c);
-    found.push({ from: at, to: WORD.lastIndex, end, tabs: text[at + 2] === '-' });
+    found.push({ from: at, to: WORD.lastIndex, end, tabs: text[at + 2] === '-', first: 0, last: 0 });
     return WORD.lastIndex - at;
   }
 }

@@ -4,6 +4,7 @@
  */
 import type { Node } from 'web-tree-sitter';
 import { bashGrammar, childrenOf, type Parse } from '../grammar.ts';
+import { withFilesForHeredocs } from '../heredocs.ts';
 import { type Command, commandsIn, hasOption, INTERPRETERS, operands, SHELLS } from './commands.ts';
 import { type HazardKind, isDisk, RULES } from './rules.ts';
 import { wordOf } from './words.ts';
@@ -52,10 +53,26 @@ class Search {
 
   script(text: string, place: Place, depth: number): void {
     if (depth > DEEPEST || text.trim() === '') return;
-    this.parse(text, (root) => {
+    this.look(text, (node) => this.node(node, place, depth));
+    if (!text.includes('<<')) return;
+    // Once more without the bodies, which are looked at by themselves.
+    const plain = withFilesForHeredocs(text);
+    if (!plain.heredocs.length) return;
+    const fed = new Set<number>();
+    this.look(plain.text, (node) => {
+      this.node(node, place, depth);
+      if (node.type === 'file_redirect' && readByShell(node)) fed.add(node.startIndex);
+    });
+    for (const { at, from, to } of plain.heredocs)
+      if (fed.has(at)) this.script(text.slice(from, to), (a, b) => place(from + a, from + b), depth + 1);
+  }
+
+  private look(text: string, each: (node: Node) => void): void {
+    // A command such as \rm at the beginning of a line: the grammar takes it for the line's before it.
+    this.parse(text.replace(/(\n[ \t]*)\\(?=[a-z])/g, '$1 '), (root) => {
       // Trees are freed when this returns, and parsing inside it is a tree of its own.
       const visit = (node: Node) => {
-        this.node(node, place, depth);
+        each(node);
         for (const child of childrenOf(node)) visit(child);
       };
       visit(root);
@@ -70,7 +87,6 @@ class Search {
     if (node.type === 'command') this.command(node, place, depth);
     else if (node.type === 'file_redirect') this.redirect(node, place);
     else if (node.type === 'pipeline') this.pipeline(node, place);
-    else if (node.type === 'redirected_statement') this.fed(node, place, depth);
     else if (node.type === 'herestring_redirect') this.hereString(node, place, depth);
   }
 
@@ -125,20 +141,6 @@ class Search {
     }
   }
 
-  /** A heredoc whose text a shell reads, itself or at the end of a pipeline. */
-  private fed(node: Node, place: Place, depth: number): void {
-    for (const redirect of childrenOf(node).filter((child) => child.type === 'heredoc_redirect')) {
-      const body = childrenOf(redirect).find((child) => child.type === 'heredoc_body');
-      const stages = [
-        ...childrenOf(node).filter((child) => child.id !== redirect.id),
-        ...childrenOf(redirect).filter((child) => child.type === 'pipeline'),
-      ];
-      if (!body || !stages.flatMap(readers).some((command) => SHELLS.test(command.name) && readsScript(command)))
-        continue;
-      this.script(body.text, (from, to) => place(body.startIndex + from, body.startIndex + to), depth + 1);
-    }
-  }
-
   private hereString(node: Node, place: Place, depth: number): void {
     const parent = node.parent;
     const script = childrenOf(node).find((child) => child.isNamed);
@@ -146,6 +148,19 @@ class Search {
     const commands = parent.type === 'command' ? commandsIn(parent) : readers(parent);
     if (commands.some((command) => SHELLS.test(command.name) && readsScript(command))) this.inner(script, place, depth);
   }
+}
+
+/** What comes from that file, a shell takes for a script: itself, or further down the pipeline. */
+function readByShell(redirect: Node): boolean {
+  const { parent } = redirect;
+  const commands = parent ? (parent.type === 'command' ? commandsIn(parent) : readers(parent)) : [];
+  for (let node = parent; node?.parent; node = node.parent)
+    if (node.parent.type === 'pipeline') {
+      const stages = childrenOf(node.parent);
+      const own = stages.findIndex((stage) => stage.id === node?.id);
+      commands.push(...stages.slice(own + 1).flatMap(readers));
+    }
+  return commands.some((command) => SHELLS.test(command.name) && readsScript(command));
 }
 
 /** The commands of one stage of a pipeline, groups and subshells looked into. */
