@@ -28,7 +28,8 @@ check 'format and lint (npm run format repairs what it can)' biome check --error
 check 'types' tsc -p .
 check 'directions of imports' depcruise --config .dependency-cruiser.cjs src helper
 check 'dead code' knip
-if [ -f scripts/protocol-doc.ts ]; then check 'protocol document' tsx scripts/protocol-doc.ts --check; fi
+check 'protocol document' tsx scripts/protocol-doc.ts --check
+check 'document of commands' tsx scripts/command-doc.ts --check
 check 'lock file' lockfile
 if [ "${CI:-}" = true ] || command -v shellcheck >/dev/null; then check 'shell scripts' shell; fi
 

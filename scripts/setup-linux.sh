@@ -11,7 +11,7 @@
 #   - copies everything that runs as root to /opt/teleport-env/VERSION, owned by root,
 #   - admits you, by your user id, in /etc/teleport-env/admitted,
 #   - installs teleport-env.service where there is systemd, and restarts a helper of an older build (sandboxes go on),
-#   - puts teleport-env into /usr/local/bin.
+#   - puts teleport-env into /usr/local/bin, and its completion for bash, zsh and fish into /usr/local/share.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -244,6 +244,25 @@ install_link() {
   as_root ln -sfn "$opt/$version/teleport-env" $link
 }
 
+# shell = where it looks for completion
+completions=(
+  "bash=/usr/local/share/bash-completion/completions/teleport-env"
+  "zsh=/usr/local/share/zsh/site-functions/_teleport-env"
+  "fish=/usr/local/share/fish/vendor_completions.d/teleport-env.fish"
+)
+
+install_completions() {
+  local entry shell file script
+  for entry in "${completions[@]}"; do
+    shell=${entry%%=*} file=${entry#*=}
+    [ -e "$file" ] && [ "$(readlink "$opt/$version" 2>/dev/null)" = "$before" ] && continue
+    script=$("$node" "$opt/$version/teleport-env.js" completion "$shell" 2>/dev/null || true)
+    [ -n "$script" ] && [ "$(cat "$file" 2>/dev/null)" != "$script" ] || continue
+    todo "installing completion for $shell" || continue
+    as_root sh -c 'umask 022; mkdir -p "$(dirname "$1")"; cat >"$1"' - "$file" <<<"$script"
+  done
+}
+
 # Process ids of helpers that were installed (those of a checkout run from elsewhere).
 running_helpers() {
   local file words
@@ -319,6 +338,7 @@ choose_node
 before=$(readlink "$opt/$version" 2>/dev/null || true)
 install_helper
 install_link
+install_completions
 admit
 install_unit
 run_helper

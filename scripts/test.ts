@@ -35,8 +35,8 @@ function fail(what: string): void {
 }
 
 function setUp(): void {
-  // The machine's own needs first; the others are test rigs (an editor, an agent, a virtual machine).
-  for (const script of ['setup-linux.sh', 'setup-vscode.sh', 'setup-agent.sh', 'setup-vm.sh']) {
+  // The machine's own needs first; the others are test rigs (shells, an editor, an agent, a virtual machine).
+  for (const script of ['setup-linux.sh', 'setup-shells.sh', 'setup-vscode.sh', 'setup-agent.sh', 'setup-vm.sh']) {
     const path = join(root, 'scripts', script);
     if (!existsSync(path)) continue;
     const { status } = spawnSync(path, [], { stdio: ['ignore', 'inherit', 'inherit'] });

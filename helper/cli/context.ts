@@ -28,11 +28,11 @@ export class Context {
   }
 
   /** Connects, starting a daemon where none runs. The protocol is loaded here and not before, so that `--help` is quick. */
-  async helper(): Promise<Connection> {
+  async helper({ start = true } = {}): Promise<Connection> {
     if (this.#connection && !this.#connection.lost.aborted) return this.#connection;
     const { connectOrStart } = await import('../client/start.ts');
     const { version } = await import('../client/version.ts');
-    this.#connection = await connectOrStart({ client: `cli ${version()}`, env: this.io.env });
+    this.#connection = await connectOrStart({ client: `cli ${version()}`, env: this.io.env, start });
     return this.#connection;
   }
 

@@ -46,7 +46,8 @@ export function splitTail(argv: string[]): { head: string[]; tail?: string[] } {
   return at < 0 ? { head: argv } : { head: argv.slice(0, at), tail: argv.slice(at + 1) };
 }
 
-function buildProgram(ctx: Context, help: (text: string) => void): Command {
+/** The whole command line; what it prints as help goes to `help`. */
+export function buildProgram(ctx: Context, help: (text: string) => void): Command {
   const program = new Command('teleport-env')
     .description('Undo for the whole machine: takes a sandbox back, files and live processes, to any earlier moment.')
     .version(version(), '-V, --version', 'show the version')
@@ -57,7 +58,17 @@ function buildProgram(ctx: Context, help: (text: string) => void): Command {
     .configureHelp({ subcommandTerm: (command) => `${command.name()} ${shapeOf(command)}`.trimEnd() })
     .addHelpText(
       'after',
-      '\nSANDBOX may be left out where the current folder has one. The words after -- are for inside.',
+      `
+SANDBOX may be left out where the current folder has one. The words after -- are for inside.
+
+Start here:
+  $ teleport-env up                  a sandbox of this folder
+  $ teleport-env run 'npm test'      run something in it; a checkpoint follows
+  $ teleport-env log                 its checkpoints
+  $ teleport-env rollback k1         go back to one, files and processes
+  $ teleport-env undo                and forth again
+  $ teleport-env apply               bring its files to the folder
+`,
     )
     .showSuggestionAfterError();
   registerAll(program, ctx);

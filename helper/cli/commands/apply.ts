@@ -30,6 +30,7 @@ export function registerApply(program: Command, ctx: Context): void {
   define<ApplyOptions>(program, ctx, {
     usage: 'apply [SANDBOX]',
     summary: "bring the sandbox's files to the workspace",
+    answers: 'applied, conflicts, left, to; patch, files with --patch; planned with --dry-run',
     examples: ['apply', 'apply api --dry-run', 'apply --patch > work.patch'],
     options: (command) =>
       command

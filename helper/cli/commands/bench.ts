@@ -11,8 +11,9 @@ interface BenchWords {
 
 export function registerBench(program: Command, ctx: Context): void {
   define<BenchWords>(program, ctx, {
-    usage: 'bench [WORKLOAD...]',
+    usage: 'bench [WORKLOAD…]',
     summary: 'measure rollbacks and checkpoints beside other ways to do it',
+    answers: 'machine, date, rows, leftOut',
     examples: ['bench counter agent', 'bench --out build/bench --seed-checkout ../teleport-env-python'],
     options: (command) =>
       command

@@ -14,6 +14,7 @@ export function registerBisect(program: Command, ctx: Context): void {
   define<{ timeout?: number }>(program, ctx, {
     usage: 'bisect [SANDBOX] -- CMD…',
     summary: 'find the first checkpoint at which a command fails, by trying it in live forks',
+    answers: 'checkpoint (null: it fails nowhere), parent, tried',
     examples: ['bisect -- npm test', "bisect api -- sh -c 'test -e config.json'"],
     takesTail: true,
     options: (command) => command.option('--timeout <seconds>', 'for each try; too slow counts as failing', seconds),

@@ -11,6 +11,7 @@ export function registerCheckpoint(program: Command, ctx: Context): void {
   define<{ label?: string; filesOnly?: boolean; branch?: string }>(program, ctx, {
     usage: 'checkpoint [SANDBOX]',
     summary: 'keep this moment: files, processes, memory, terminals',
+    answers: 'checkpoint, stoppedMs, totalMs, filesChanged, bytes, steps',
     examples: ['checkpoint', "checkpoint api --label 'before the rewrite'"],
     options: (command) =>
       command
@@ -37,6 +38,7 @@ export function registerCheckpoint(program: Command, ctx: Context): void {
   define<{ discard?: boolean }>(program, ctx, {
     usage: 'rollback [SANDBOX] CHECKPOINT',
     summary: 'go back to a checkpoint; where you were is kept',
+    answers: 'head, checkpoint, rollbackMs, path (warm or cold), saved (null: nothing was kept), steps',
     examples: ['rollback k3', 'rollback api k3 --verbose', 'rollback k3 --discard'],
     options: (command) => command.option('--discard', 'do not keep where you were'),
     action: async (ctx, words, { sandbox: named, discard = false }) => {
@@ -56,6 +58,7 @@ export function registerCheckpoint(program: Command, ctx: Context): void {
   define(program, ctx, {
     usage: 'undo [SANDBOX]',
     summary: 'undo the last rollback',
+    answers: 'head, checkpoint, rollbackMs, path, saved, steps',
     examples: ['undo', 'undo api'],
     action: async (ctx, words, options) => {
       const sandbox = await ctx.sandbox(only(words, options.sandbox));
@@ -69,6 +72,7 @@ export function registerCheckpoint(program: Command, ctx: Context): void {
   define<{ clear?: boolean }>(program, ctx, {
     usage: 'label [SANDBOX] CHECKPOINT LABEL',
     summary: 'give a checkpoint a name',
+    answers: 'checkpoint, label',
     examples: ["label k3 'before the rewrite'", 'label api k3 --clear'],
     options: (command) => command.option('--clear', 'take its name away'),
     action: async (ctx, words, { sandbox: named, clear }) => {

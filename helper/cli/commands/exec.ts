@@ -21,6 +21,7 @@ export function registerExec(program: Command, ctx: Context): void {
   define<ExecOptions>(program, ctx, {
     usage: 'exec [SANDBOX] -- CMD…',
     summary: 'run one process inside, with its own input and output; takes no checkpoint',
+    answers: 'exitCode, stdout, stderr, durationMs, timedOut; encoding is base64 where it is not text',
     examples: ['exec -- ls -la', "exec api --timeout 5 -- python3 -c 'print(1)'", 'exec api -- tar c . > copy.tar'],
     takesTail: true,
     options: (command) =>

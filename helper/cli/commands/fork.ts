@@ -20,6 +20,7 @@ export function registerFork(program: Command, ctx: Context): void {
   define(program, ctx, {
     usage: 'fork [SANDBOX] CHECKPOINT',
     summary: 'one more live copy of a checkpoint, beside the current one',
+    answers: 'branch, checkpoint, path, ms, steps',
     examples: ['fork k3', 'exec --branch b4 -- npm test'],
     action: async (ctx, words, options) => {
       const split = splitWords(words, ['CHECKPOINT'], options.sandbox);
@@ -38,6 +39,7 @@ export function registerFork(program: Command, ctx: Context): void {
   define<TryOptions>(program, ctx, {
     usage: "try [SANDBOX] -- 'SHELL LINE'",
     summary: 'run a line in a live fork: what would it do?',
+    answers: 'exitCode, output, changes, branch, checkpoint, kept, durationMs',
     examples: ["try -- 'git rebase main'", "try api --keep -- 'npm update'"],
     takesTail: true,
     options: (command) =>

@@ -16,6 +16,7 @@ export function registerForward(program: Command, ctx: Context): void {
   define<ForwardOptions>(program, ctx, {
     usage: 'forward [SANDBOX] PORT',
     summary: 'reach a port of a sandbox from here, until Ctrl-C',
+    answers: 'sandbox, branch, port, local, url',
     examples: ['forward 3000', 'forward api 3000 --local 8080', 'forward 3000 --branch b4'],
     options: (command) =>
       command
@@ -29,6 +30,7 @@ export function registerForward(program: Command, ctx: Context): void {
   define<{ branch?: string }>(program, ctx, {
     usage: 'ports [SANDBOX]',
     summary: 'what a sandbox listens on',
+    answers: 'branch, ports',
     examples: ['ports', 'ports api --branch b4'],
     options: (command) => command.option('--branch <branch>', 'of that live fork'),
     action: async (ctx, words, options) => {

@@ -5,6 +5,7 @@ import { registerApply } from './apply.ts';
 import { registerBench } from './bench.ts';
 import { registerBisect } from './bisect.ts';
 import { registerCheckpoint } from './checkpoint.ts';
+import { registerCompletion } from './completion.ts';
 import { registerExec } from './exec.ts';
 import { registerFork } from './fork.ts';
 import { registerForward } from './forward.ts';
@@ -22,6 +23,8 @@ import { registerUpkeep } from './upkeep.ts';
 /** In the order of the help text. */
 export function registerAll(program: Command, ctx: Context): void {
   const groups: [string, (program: Command, ctx: Context) => void][] = [
+    ['Sandboxes:', registerSandbox],
+    ['Sandboxes:', registerNetwork],
     ['Work inside:', registerRun],
     ['Work inside:', registerExec],
     ['Work inside:', registerShell],
@@ -34,12 +37,11 @@ export function registerAll(program: Command, ctx: Context): void {
     ['Look and take:', registerLook],
     ['Look and take:', registerApply],
     ['Look and take:', registerGit],
-    ['Sandboxes:', registerSandbox],
-    ['Sandboxes:', registerNetwork],
     ['The helper:', registerUpkeep],
     ['The helper:', registerProcesses],
     ['The helper:', registerMcp],
     ['The helper:', registerBench],
+    ['The helper:', registerCompletion],
   ];
   for (const [heading, register] of groups) {
     program.commandsGroup(heading);

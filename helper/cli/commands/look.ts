@@ -15,6 +15,7 @@ export function registerLook(program: Command, ctx: Context): void {
   define<{ limit?: number }>(program, ctx, {
     usage: 'log [SANDBOX]',
     summary: 'its checkpoints, newest first',
+    answers: 'checkpoints, head, current, more',
     examples: ['log', 'log api --limit 20', 'log --json'],
     options: (command) => command.option('-n, --limit <count>', 'only the newest', positive),
     action: async (ctx, words, options) => {
@@ -30,6 +31,7 @@ export function registerLook(program: Command, ctx: Context): void {
   define<{ path?: string }>(program, ctx, {
     usage: 'diff [SANDBOX] FROM [TO]',
     summary: 'which paths changed between two checkpoints, or since one',
+    answers: 'changes',
     examples: ['diff k3', 'diff k3 k5', 'diff api k3 --path src'],
     options: (command) => command.option('--path <path>', 'only there'),
     action: async (ctx, words, options) => {
@@ -59,6 +61,7 @@ export function registerLook(program: Command, ctx: Context): void {
   define<{ branch?: string }>(program, ctx, {
     usage: 'ps [SANDBOX]',
     summary: 'its processes',
+    answers: 'processes',
     examples: ['ps', 'ps api --branch b4'],
     options: (command) => command.option('--branch <branch>', 'of that live fork'),
     action: async (ctx, words, { sandbox: named, branch }) => {

@@ -9,6 +9,7 @@ export function registerNetwork(program: Command, ctx: Context): void {
   define<{ lan?: boolean }>(program, ctx, {
     usage: 'network [SANDBOX] [none|nat]',
     summary: 'show, allow or take away the network of a sandbox, while it runs',
+    answers: 'sandbox, network, lan',
     examples: ['network', 'network nat', 'network api nat --lan', 'network api none'],
     options: (command) => command.option('--lan', 'with nat: this host and its local networks too'),
     action: async (ctx, words, options) => {

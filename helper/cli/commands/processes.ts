@@ -37,6 +37,7 @@ export function registerProcesses(program: Command, ctx: Context): void {
   define<DemoOptions>(program, ctx, {
     usage: 'demo',
     summary: 'two short stories, for real: a killed counter, and a sed that broke too much',
+    answers: 'ok, checks, latencies',
     examples: ['demo', 'demo --base-url http://localhost:8000/v1 --model qwen-2.5-coder-32b-instruct'],
     options: (command) =>
       command

@@ -23,6 +23,8 @@ export function registerRun(program: Command, ctx: Context): void {
   define<RunOptions>(program, ctx, {
     usage: "run [SANDBOX] -- 'SHELL LINE'",
     summary: "run a line in the sandbox's shell, then take a checkpoint",
+    answers:
+      'exitCode, output, truncated, durationMs, checkpoint (null: none), filesChanged, undone; encoding is base64 where it is not text',
     examples: ["run -- 'cd src && npm test'", "run api 'sed -i s/v1/v2/g *'", 'run --undo-on-fail -- make'],
     takesTail: true,
     options: (command) =>

@@ -30,6 +30,7 @@ export function registerSandbox(program: Command, ctx: Context): void {
   define<UpOptions>(program, ctx, {
     usage: 'up',
     summary: 'make a sandbox of a folder, or find and start the one that it has',
+    answers: 'sandbox, name, workspace, head, checkpoint, created; setUp with --on-create',
     examples: ['up', 'up --workspace ~/api --name api --network nat', "up --on-create 'npm ci' --memory 4G"],
     options: (command) =>
       command
@@ -52,6 +53,7 @@ export function registerSandbox(program: Command, ctx: Context): void {
   define(program, ctx, {
     usage: 'list',
     summary: 'your sandboxes',
+    answers: 'sandboxes',
     examples: ['list', 'list --json'],
     action: async (ctx) => {
       const { sandboxes } = await (await ctx.helper()).request('sandbox/list', {});
@@ -61,6 +63,7 @@ export function registerSandbox(program: Command, ctx: Context): void {
   define(program, ctx, {
     usage: 'start [SANDBOX]',
     summary: 'start a sandbox where it was stopped',
+    answers: 'sandbox, head, checkpoint',
     examples: ['start api'],
     action: async (ctx, words, options) => {
       const { id } = await ctx.sandbox(only(words, options.sandbox));
@@ -74,6 +77,7 @@ export function registerSandbox(program: Command, ctx: Context): void {
   define<{ discard?: boolean }>(program, ctx, {
     usage: 'stop [SANDBOX]',
     summary: 'save a sandbox and end its processes',
+    answers: 'sandbox, saved',
     examples: ['stop api', 'stop api --discard'],
     options: (command) => command.option('--discard', 'do not save it as it is now'),
     action: async (ctx, words, options) => {
@@ -87,6 +91,7 @@ export function registerSandbox(program: Command, ctx: Context): void {
   define(program, ctx, {
     usage: 'rm [SANDBOX]',
     summary: 'delete a sandbox with all its checkpoints, for good; the workspace stays',
+    answers: 'removed',
     examples: ['rm api'],
     action: async (ctx, words, options) => {
       const { id, name } = await ctx.sandbox(only(words, options.sandbox));

@@ -18,6 +18,7 @@ export function registerUpkeep(program: Command, ctx: Context): void {
   define<GcOptions>(program, ctx, {
     usage: 'gc [SANDBOX]',
     summary: 'delete old checkpoints; labelled ones and those in use stay',
+    answers: 'deleted, freedBytes, dryRun',
     examples: ['gc --keep 100', 'gc api --max-age 7d --dry-run'],
     options: (command) =>
       command
@@ -39,6 +40,7 @@ export function registerUpkeep(program: Command, ctx: Context): void {
   define(program, ctx, {
     usage: 'doctor',
     summary: 'what this machine has and lacks, and what to do about it',
+    answers: 'ok, needs',
     examples: ['doctor', 'doctor --json'],
     action: async (ctx) => {
       const needs = await askNeeds(ctx);
