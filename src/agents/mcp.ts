@@ -12,11 +12,17 @@ export const mcpServer: Feature = ({ helper, context }) => {
     changed,
     workspace.onDidChangeWorkspaceFolders(() => changed.fire()),
     workspace.onDidGrantWorkspaceTrust(() => changed.fire()),
+    helper.onDidChangeState(({ kind }) => {
+      if (helper.place.name !== 'native' && kind === 'ready') changed.fire();
+    }),
     lm.registerMcpServerDefinitionProvider(MCP_PROVIDER, {
       onDidChangeMcpServerDefinitions: changed.event,
       provideMcpServerDefinitions: () => {
         const folder = workspace.workspaceFolders?.find(({ uri }) => uri.scheme === 'file');
-        const connect = workspace.isTrusted && helper.place.unsupported() === null ? helper.place.connect() : null;
+        // A machine has a way in only once it was reached.
+        const reached = helper.place.name === 'native' || helper.state.kind === 'ready';
+        const wanted = workspace.isTrusted && reached && helper.place.unsupported() === null;
+        const connect = wanted ? helper.place.connect() : null;
         if (!folder || !connect) return [];
         // The client process is the same program; only its word for what it is to do differs.
         const args = connect.args.map((word) => (word === 'connect' ? 'mcp' : word));

@@ -66,6 +66,15 @@ export class Helper implements Disposable {
     return this.settled();
   }
 
+  /** For a view that is shown: connects, but starts no machine that somebody stopped. */
+  glance(): void {
+    if (!this.atRest) void this.connect();
+  }
+
+  private get atRest(): boolean {
+    return this.current.kind === 'blocked' && this.current.problem.reason === 'atRest';
+  }
+
   /** Lets go of the connection, until somebody asks for one. */
   async rest(message: string): Promise<void> {
     if (this.current.kind === 'connecting') await this.settled();
@@ -86,7 +95,8 @@ export class Helper implements Disposable {
   }
 
   readonly ask: Ask = async (method, params, options = {}) => {
-    if (this.current.kind !== 'ready') await this.connect();
+    // A view that is drawn anew asks, too: that starts no machine.
+    if (this.current.kind !== 'ready' && !this.atRest) await this.connect();
     const state = this.state;
     if (state.kind !== 'ready' || !this.wire) throw notConnected(state);
     return this.over(this.wire, method, params, options);
@@ -219,5 +229,6 @@ interface Notified {
 
 function notConnected(state: ConnectionState): HelperError {
   const problem = 'problem' in state ? state.problem : undefined;
-  return new HelperError('noHelper', problem?.message ?? t('The helper is not running.'), problem?.hint);
+  const code = problem?.reason === 'atRest' ? 'atRest' : 'noHelper';
+  return new HelperError(code, problem?.message ?? t('The helper is not running.'), problem?.hint);
 }

@@ -1,5 +1,6 @@
 import { statfs } from 'node:fs/promises';
 import { cpus, homedir, totalmem } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   commands,
   Disposable,
@@ -15,7 +16,7 @@ import {
 } from 'vscode';
 import type { App, Feature } from '../app.ts';
 import { MultipassError } from '../connection/multipass/errors.ts';
-import type { Report } from '../connection/multipass/launch-output.ts';
+import type { Report, Step } from '../connection/multipass/launch-output.ts';
 import { linksIn } from '../connection/multipass/links.ts';
 import { Machine } from '../connection/multipass/machine.ts';
 import { type Payload, payloadOf } from '../connection/multipass/payload.ts';
@@ -74,7 +75,7 @@ export function linuxMachine(context: ExtensionContext, log: LogOutputChannel): 
   });
   const place = multipassPlace({
     machine,
-    during,
+    during: (title, work) => during(title, work, PATIENCE_MS),
     exclude: () => setting<string[]>(SETTINGS.machineLeaveOut, [...BUILT_FOR_THE_HOST]),
     log: (text) => log.info(text),
     survivesReload: () => setting(SETTINGS.survivesReload, true),
@@ -107,7 +108,7 @@ export function linuxMachineFeature(machine: Machine | undefined): Feature {
         [COMMANDS.suspendMachine]: () => putToRest(app, machine, view, 'suspend'),
         [COMMANDS.deleteMachine]: () => deleteMachine(app, machine, view),
         [COMMANDS.openMachineShell]: async () => {
-          await inWords(during(name, (report, signal) => machine.prepare(report, signal)));
+          await inWords(during(name, (report, signal) => machine.prepare(report, signal), PATIENCE_MS));
           const { command, args } = machine.terminalProgram(['bash', '-l']);
           window.createTerminal({ name: t('{0} (machine)', name), shellPath: command, shellArgs: [...args] }).show();
         },
@@ -188,19 +189,36 @@ async function deleteMachine(app: App, machine: Machine, view: MachineView): Pro
   await app.helper.reconnect();
 }
 
-/** Shown where people see it, with each stage and a way to cancel. */
-function during<T>(title: string, work: (report: Report, signal: AbortSignal) => Promise<T>): Promise<T> {
-  const options = { location: ProgressLocation.Notification, title, cancellable: true };
-  return Promise.resolve(
-    window.withProgress(options, (progress, token) => {
-      const abort = new AbortController();
-      token.onCancellationRequested(() => abort.abort());
-      let shown = 0;
-      return work(({ message, done, total }) => {
-        const part = done !== undefined && total ? (100 * done) / total : undefined;
-        progress.report(part === undefined ? { message } : { message, increment: Math.max(0, part - shown) });
-        if (part !== undefined) shown = Math.max(shown, part);
-      }, abort.signal);
-    }),
+/** Short work shows nothing: a machine that runs is connected to in less. */
+const PATIENCE_MS = 1_500;
+
+/** Shown where people see it, with each stage and a way to cancel, once it takes longer than `patienceMs`. */
+async function during<T>(
+  title: string,
+  work: (report: Report, signal: AbortSignal) => Promise<T>,
+  patienceMs = 0,
+): Promise<T> {
+  const abort = new AbortController();
+  let last: Step | undefined;
+  let show = (step: Step) => {
+    last = step;
+  };
+  const working = work((step) => show(step), abort.signal);
+  const over = working.then(
+    () => true,
+    () => true,
   );
+  if (patienceMs > 0 && (await Promise.race([over, sleep(patienceMs, false)]))) return await working;
+  const options = { location: ProgressLocation.Notification, title, cancellable: true };
+  return await window.withProgress(options, (progress, token) => {
+    token.onCancellationRequested(() => abort.abort());
+    let shown = 0;
+    show = ({ message, done, total }) => {
+      const part = done !== undefined && total ? (100 * done) / total : undefined;
+      progress.report(part === undefined ? { message } : { message, increment: Math.max(0, part - shown) });
+      if (part !== undefined) shown = Math.max(shown, part);
+    };
+    if (last) show(last);
+    return working;
+  });
 }

@@ -5,7 +5,7 @@ import { t } from '../l10n.ts';
 export interface MachineLine {
   readonly label: string;
   readonly description: string;
-  readonly icon: 'vm-running' | 'vm-outline' | 'vm-pending' | 'vm';
+  readonly running: boolean;
   /** For the menus: `machine running`, `machine resting`, `machine moving`. */
   readonly context: string;
   readonly tooltip: string;
@@ -48,7 +48,6 @@ function stateWords(state: State): string {
   }
 }
 
-const ICONS = { running: 'vm-running', resting: 'vm-outline', moving: 'vm-pending' } as const;
 const gigabytes = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
 
 export function machineLine({ name, state, release, disk, memory, addresses }: Instance): MachineLine {
@@ -56,7 +55,7 @@ export function machineLine({ name, state, release, disk, memory, addresses }: I
   return {
     label: name,
     description: [stateWords(state), room].filter(Boolean).join(' · '),
-    icon: ICONS[kindOf(state)],
+    running: state === 'Running',
     context: `machine ${kindOf(state)}`,
     tooltip: [
       release && t('{0}, made with Multipass', release),

@@ -36,7 +36,7 @@ export function machineView(app: App, machine: Machine): MachineView {
       const item = new TreeItem(line.label);
       item.id = instance.name;
       item.description = line.description;
-      item.iconPath = new ThemeIcon(line.icon, line.icon === 'vm-running' ? new ThemeColor('charts.green') : undefined);
+      item.iconPath = new ThemeIcon('server', line.running ? new ThemeColor('charts.green') : undefined);
       item.contextValue = line.context;
       item.tooltip = line.tooltip;
       item.accessibilityInformation = { label: `${line.label}, ${line.description}` };

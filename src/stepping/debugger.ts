@@ -114,7 +114,7 @@ async function runToHere(argument: unknown): Promise<void> {
 /** Run documents have lenses and hints: those come over the connection, so that is wanted when one is opened. */
 export const runDocuments: Feature = (app) => {
   const look = (language: string) => {
-    if (language === RUN_LANGUAGE && workspace.isTrusted) void app.helper.connect();
+    if (language === RUN_LANGUAGE && workspace.isTrusted) app.helper.glance();
   };
   for (const { languageId } of workspace.textDocuments) look(languageId);
   return workspace.onDidOpenTextDocument(({ languageId }) => look(languageId));

@@ -203,9 +203,7 @@ export const sandboxesView: Feature = (app) => {
     details.onDidChange(({ sandbox, branch }) => tree.refreshBranch(sandbox, branch)),
     helper.onNotification('ports/changed', ({ sandbox, branch, ports }) => details.setPorts(sandbox, branch, ports)),
     view.onDidChangeVisibility(({ visible }) => {
-      // A machine that somebody stopped is not started by looking.
-      const atRest = helper.state.kind === 'blocked' && helper.state.problem.reason === 'atRest';
-      if (visible && !atRest) void helper.connect();
+      if (visible) helper.glance();
     }),
     // The timeline follows what is selected here.
     view.onDidChangeSelection(({ selection: [node] }) => {

@@ -218,7 +218,7 @@ export const timelineView: Feature = (app) => {
     selection.onDidChange(refresh),
     view.onDidChangeVisibility(() => {
       tick();
-      if (view.visible) void app.helper.connect();
+      if (view.visible) app.helper.glance();
     }),
     view.onDidChangeSelection(({ selection: [chosen] }) => {
       selection.entry = chosen?.kind === 'entry' ? chosen : undefined;

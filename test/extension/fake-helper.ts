@@ -124,6 +124,21 @@ function change(kind: Change['kind'], path: string, type: Change['type'] = 'file
   return { path: `${workspace}/${path}`, kind, type, size: 20 };
 }
 
+const ran = (p: P) => ({
+  exitCode: 0,
+  output: bytes(`(what "${p.line.slice(0, 20)}…" says)\n`),
+  truncated: false,
+  durationMs: 4,
+  checkpoint: add(sandboxOf(p.sandbox), {
+    kind: 'run',
+    command: p.line,
+    exitCode: 0,
+    durationMs: 4,
+    filesChanged: 2,
+  }),
+  undone: false,
+});
+
 const ANSWERS: Record<string, (p: P) => unknown> = {
   'teleport/handshake': () => {
     told();
@@ -315,20 +330,12 @@ const ANSWERS: Record<string, (p: P) => unknown> = {
     world.screens.delete(p.session);
     return {};
   },
-  run: (p) => ({
-    exitCode: 0,
-    output: bytes(`(what "${p.line.slice(0, 20)}…" says)\n`),
-    truncated: false,
-    durationMs: 4,
-    checkpoint: add(sandboxOf(p.sandbox), {
-      kind: 'run',
-      command: p.line,
-      exitCode: 0,
-      durationMs: 4,
-      filesChanged: 2,
-    }),
-    undone: false,
-  }),
+  run: (p) => {
+    // An echo is one, for those who read what a line says.
+    const said = /^echo (.*)$/.exec(p.line)?.[1];
+    if (p.stream && said !== undefined) tell('run/output', { stream: p.stream, data: bytes(`${said}\n`) });
+    return ran(p);
+  },
   diff: (p) => {
     const sandbox = sandboxOf(p.sandbox);
     const count = p.to?.startsWith('k') ? find(sandbox, p.to).filesChanged : 2;

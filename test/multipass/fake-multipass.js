@@ -6,9 +6,10 @@
  *   faults      what goes wrong (see below)
  *   calls       every command line, in order, for the test to look at
  *
- * `exec` runs the words after -- on this very machine, with FAKE_GUEST in front of /etc, /var/lib and /workspaces.
+ * `exec` runs the words after -- on this very machine, with FAKE_GUEST in front of /etc, /var/lib, /workspaces and the
+ * helper's path. A client process and a shell have its streams, for as long as they like.
  */
-const { spawnSync } = require('node:child_process');
+const { spawn, spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 
 const file = process.env.FAKE_MULTIPASS;
@@ -90,7 +91,10 @@ const verbs = {
     save();
     if (faults.noDisk)
       fail(2, 'launch failed: Available disk (1073741824 bytes) below minimum for this image (3758096384 bytes)');
-    for (const percent of [0, 12, 55, 100]) fs.writeSync(1, `\rRetrieving image: ${percent}%`);
+    for (const percent of [0, 12, 55, 100]) {
+      fs.writeSync(1, `\rRetrieving image: ${percent}%`);
+      if (faults.slowImage) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1500);
+    }
     fs.writeSync(1, `\nPreparing image for ${name}\rCreating ${name}\rConfiguring ${name}\rStarting ${name}\r`);
     scenario.instances[name] = { state: 'Running', ipv4: ['192.168.64.7'] };
     if (faults.slowLaunch) {
@@ -147,8 +151,17 @@ const verbs = {
     const words = args
       .slice(dashes + 1)
       .map((word) =>
-        word.replace(/\/etc\/|\/var\/lib\/|\/workspaces(?=\/|$)/g, (at) => `${process.env.FAKE_GUEST}${at}`),
+        word.replace(
+          /\/etc\/|\/var\/lib\/|\/workspaces(?=\/|$)|\/usr\/local\/bin\/teleport-env/g,
+          (at) => `${process.env.FAKE_GUEST}${at}`,
+        ),
       );
+    if (!faults.hangingOutput && (words.at(-1) === 'connect' || words.at(-1) === '-l')) {
+      const child = spawn(words[0], words.slice(1), { stdio: 'inherit' });
+      for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+      child.on('exit', (code) => process.exit(code ?? 1));
+      return;
+    }
     const run = () =>
       spawnSync(words[0], words.slice(1), { input: faults.stdinDropped ? '' : fs.readFileSync(0), maxBuffer: 1e9 });
     if (faults.hangingOutput) return hang('x'.repeat(8192));

@@ -26,6 +26,7 @@ export const OTHERS = {
 export class FakeWorld {
   readonly dir = mkdtempSync(join(tmpdir(), 'teleport-env-fake-'));
   readonly guest = join(this.dir, 'guest');
+  readonly command = join(this.dir, 'multipass');
   readonly #file = join(this.dir, 'scenario.json');
   readonly steps: Step[] = [];
   readonly report = (step: Step) => void this.steps.push(step);
@@ -36,7 +37,7 @@ export class FakeWorld {
     this.inside('etc/teleport-env/machine', 'made for Teleport Env\n');
     this.inside('var/lib/cloud/instance/boot-finished', '');
     mkdirSync(join(this.guest, 'workspaces'));
-    const command = join(this.dir, 'multipass');
+    const { command } = this;
     // Its own environment, so that tests need not change theirs.
     const program = join(__dirname, 'fake-multipass.js');
     const env = `FAKE_MULTIPASS='${this.#file}' FAKE_GUEST='${this.guest}' HOME='${this.dir}'`;

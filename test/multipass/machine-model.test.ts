@@ -20,7 +20,7 @@ describe('the machine as a line', () => {
       line.tooltip,
       'Ubuntu 26.04 LTS, made with Multipass\nDisk: 3.1 of 20.0 GB\nMemory: 4.0 GB\nAddress: 192.168.64.7',
     );
-    assert.deepEqual([line.icon, line.context], ['vm-running', 'machine running']);
+    assert.deepEqual([line.running, line.context], [true, 'machine running']);
   });
 
   it('offers what its state allows', () => {

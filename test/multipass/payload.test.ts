@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { linksIn } from '../../src/connection/multipass/links.ts';
@@ -72,6 +72,26 @@ describe('what a machine is provisioned with', () => {
     const text = payloadOf(dir).cloudInit('ssh-ed25519 AAAA$& teleport-env');
     assert.match(text, /^#cloud-config\n/);
     assert.ok(text.includes('\nssh_authorized_keys:\n  - ssh-ed25519 AAAA$& teleport-env\n'));
+  });
+
+  it('set-up takes the program that was brought for its processor, and compiles nothing', function () {
+    const criu = join(root, 'build/criu/criu');
+    const init = join(root, 'build/init/teleport-init');
+    if (!existsSync(criu) || !existsSync(init)) return this.skip();
+    const brought = mkdtempSync(join(tmpdir(), 'teleport-env-brought-'));
+    const processor = execFileSync('uname', ['-m']).toString().trim();
+    for (const part of ['build/criu', 'build/init']) mkdirSync(join(brought, part), { recursive: true });
+    for (const part of ['scripts', 'helper/native']) cpSync(join(root, part), join(brought, part), { recursive: true });
+    cpSync(criu, join(brought, `build/criu/criu-${processor}`));
+    writeFileSync(join(brought, 'build/criu/KEY'), 'of another processor');
+    cpSync(init, join(brought, `build/init/teleport-init-${processor}`));
+    for (const script of ['build-criu.sh', 'build-init.sh']) {
+      const said = execFileSync(join(brought, 'scripts', script), { stdio: 'pipe' }).toString();
+      assert.equal(said, '', script);
+    }
+    assert.ok(readFileSync(join(brought, 'build/criu/criu')).equals(readFileSync(criu)));
+    assert.ok(readFileSync(join(brought, 'build/init/teleport-init')).equals(readFileSync(init)));
+    rmSync(brought, { recursive: true });
   });
 
   it('provision.sh is plain sh', () => {

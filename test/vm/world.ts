@@ -1,8 +1,9 @@
 /** The extension's machine over the stand-in: everything is real but the hypervisor's command. */
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { buildSync } from 'esbuild';
 import type { Settings, World } from '../../src/connection/multipass/launch.ts';
 import { Machine } from '../../src/connection/multipass/machine.ts';
 import { payloadOf } from '../../src/connection/multipass/payload.ts';
@@ -10,19 +11,28 @@ import { multipassRunner, runProgram } from '../../src/connection/multipass/runn
 import { Storage } from '../../src/connection/multipass/storage.ts';
 
 export const root = resolve(__dirname, '../..');
-export const standIn = join(__dirname, 'multipass');
+
+/** The stand-in as one plain script: it is started dozens of times, beside a processor that is being emulated. */
+export function buildStandIn(dir: string): string {
+  mkdirSync(dir, { recursive: true });
+  const bundle = join(dir, 'multipass.cjs');
+  const entryPoints = [join(__dirname, 'multipass.ts')];
+  buildSync({ entryPoints, outfile: bundle, bundle: true, platform: 'node', format: 'cjs', logLevel: 'error' });
+  const command = join(dir, 'multipass');
+  const image = `TELEPORT_ENV_VM_IMAGE='${join(root, 'build/vm')}'`;
+  writeFileSync(command, `#!/bin/sh\n${image} exec '${process.execPath}' '${bundle}' "$@"\n`, { mode: 0o755 });
+  return command;
+}
 
 export const settings: Settings = { name: 'teleport-env', image: '26.04', cpus: 2, memory: 2048, disk: 12 };
 
-/** Emulated at a tenth of the speed, beside other tests: everything is waited for so many times as long. */
+/** Emulated, at a tenth of the speed: everything is waited for so many times as long. */
 const SLOWNESS = 8;
 
-/** The extension as its package has it, built from the sources, with that version. */
-export function stageExtension(dir: string, version?: string): string {
+/** The extension as its package has it, built from the sources. */
+export function stageExtension(dir: string): string {
   mkdirSync(dir, { recursive: true });
-  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  if (version !== undefined) manifest.version = version;
-  writeFileSync(join(dir, 'package.json'), JSON.stringify(manifest));
+  cpSync(join(root, 'package.json'), join(dir, 'package.json'));
   for (const part of [
     'LICENSE',
     'package.nls.json',
@@ -44,15 +54,22 @@ export function stageExtension(dir: string, version?: string): string {
     ['--import', 'tsx', join(root, 'scripts/build.ts'), '--out', join(dir, 'dist'), '--no-maps'],
     { cwd: root },
   );
-  if (version === undefined) return dir;
-  // The build puts the checkout's version in; a later one differs in nothing else.
+  return dir;
+}
+
+/** The same as a later version, which differs in nothing else. */
+export function stageNewer(of: string, dir: string, version: string): string {
+  cpSync(of, dir, { recursive: true, verbatimSymlinks: true });
+  const manifest = join(dir, 'package.json');
+  const { version: own, ...rest } = JSON.parse(readFileSync(manifest, 'utf8'));
+  writeFileSync(manifest, JSON.stringify({ ...rest, version }));
   const bundle = join(dir, 'dist/teleport-env.js');
-  const own = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version;
   writeFileSync(bundle, readFileSync(bundle, 'utf8').replaceAll(JSON.stringify(own), JSON.stringify(version)));
   return dir;
 }
 
-export function worldOf(home: string, extension: string, more: Partial<World> = {}): World {
+/** @param storage where the extension keeps its key and what it found out */
+export function worldOf(standIn: string, storage: string, extension: string): World {
   const payload = payloadOf(extension);
   const runner = multipassRunner(standIn, 'linux');
   return {
@@ -61,11 +78,10 @@ export function worldOf(home: string, extension: string, more: Partial<World> = 
       run: (operation, options) => runner.run({ ...operation, timeoutMs: operation.timeoutMs * SLOWNESS }, options),
     },
     run: (program, options) => runProgram(program, { ...options, timeoutMs: options.timeoutMs * SLOWNESS }),
-    storage: new Storage(join(home, 'storage')),
+    storage: new Storage(storage),
     host: { platform: 'linux', cpus: 2, memory: 16 * 2 ** 30 },
     settings,
     payload: () => payload,
-    ...more,
   };
 }
 
