@@ -100,6 +100,7 @@ export const SETTINGS = {
   helperStart: 'teleportEnv.helper.start',
   network: 'teleportEnv.sandbox.network',
   base: 'teleportEnv.sandbox.base',
+  root: 'teleportEnv.sandbox.root',
   environment: 'teleportEnv.sandbox.environment',
   onCreate: 'teleportEnv.onCreate',
   exclude: 'teleportEnv.copyIn.exclude',

@@ -87,6 +87,7 @@ export async function create(app: App, folder: string, name?: string): Promise<S
         exclude,
         ...(name === undefined ? {} : { name }),
         ...(base ? { base } : {}),
+        ...(settings.get<boolean>(SETTINGS.root, false) ? { root: true } : {}),
       },
       { token, progress },
     ),

@@ -14,6 +14,7 @@ import { layersOf } from '../sandbox/tree.ts';
 import { Branch } from './branch.ts';
 import type { Catalogue } from './catalogue.ts';
 import type { Gateway } from './gateway.ts';
+import { payloadOf } from './owner.ts';
 import { PortWatch } from './ports.ts';
 import { AFTER_REPLY_MS, REPLY_MS, type SandboxState } from './sandbox-state.ts';
 import { Standbys } from './standbys.ts';
@@ -214,7 +215,7 @@ export class Branches {
     const id = `b${this.state.number('branch')}`;
     const ground = this.ground(id, checkpoint);
     const live = manifest.filesOnly
-      ? await launch(machine, ground, this.state.record.owner, this.state.record.hostname)
+      ? await launch(machine, ground, payloadOf(this.state.record), this.state.record.hostname)
       : await activate(
           machine,
           ground,

@@ -14,7 +14,7 @@ import { keepReserve } from '../engine/reserve.ts';
 import { openRun, openVolume } from '../engine/volume.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import type { Need } from '../protocol/model.ts';
-import { admitted } from './owner.ts';
+import { admitted, ROOT_INSIDE } from './owner.ts';
 import { listen } from './server.ts';
 import { Service } from './service.ts';
 
@@ -30,6 +30,8 @@ export interface ServeOptions {
   volumeBytes?: number;
   /** Who may connect besides root, one uid a line. */
   admitted?: string;
+  /** The file with the uids that may have sandboxes whose programs run as root. */
+  rootInside?: string;
 }
 
 /** Serves until SIGTERM, SIGINT or a `shutdown` request, then resolves; sandboxes stay alive. */
@@ -71,11 +73,11 @@ export async function serve(options: ServeOptions): Promise<void> {
     machine,
     doctor: () => doctor({ state, volume, criu: found }),
     shutdown: () => end(),
+    mayBeRoot: (uid) => listed(options.rootInside ?? ROOT_INSIDE, uid),
     log,
   });
   await service.load();
-  const list = options.admitted ?? '/etc/teleport-env/admitted';
-  const admits = (uid: number): boolean => admitted(uid, existsSync(list) ? readFileSync(list, 'utf8') : '');
+  const admits = (uid: number): boolean => listed(options.admitted ?? '/etc/teleport-env/admitted', uid);
   const server = await listen(service, { socket: options.socket, admits, log });
   const ended = new Promise<void>((resolve) => {
     end = resolve;
@@ -92,6 +94,10 @@ export async function serve(options: ServeOptions): Promise<void> {
   if (existsSync(options.socket)) unlinkSync(options.socket);
   await Promise.race([service.idle(), sleep(5000)]);
   log('ended; sandboxes go on');
+}
+
+function listed(file: string, uid: number): boolean {
+  return admitted(uid, existsSync(file) ? readFileSync(file, 'utf8') : '');
 }
 
 /** Made for every kernel that we run on: older ones fail one way or another on newer kernels. */

@@ -1,6 +1,9 @@
 /** Who a client is, from the kernel: the peer of its connection, never its own word. */
 import { readFileSync } from 'node:fs';
 
+/** One uid a line. Whoever is in there can read in a sandbox what only root can read of the base. */
+export const ROOT_INSIDE = '/etc/teleport-env/root-inside';
+
 export interface Owner {
   uid: number;
   gid: number;
@@ -40,6 +43,11 @@ export function ownerOf(peer: { pid: number; uid: number; gid: number }): Owner 
     // gone already: no more than its own group
   }
   return owner;
+}
+
+/** Who programs inside are: the owner, or root. */
+export function payloadOf({ owner, root }: { owner: Owner; root?: boolean }): Owner {
+  return root ? { uid: 0, gid: 0, groups: [], home: owner.home } : owner;
 }
 
 /** Users that set-up admitted, one uid a line; root always. */

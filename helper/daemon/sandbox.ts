@@ -68,6 +68,7 @@ export class Sandbox {
       ...(this.state.problem && !head ? { problem: this.state.problem } : {}),
       network,
       lan: lan ?? false,
+      ...(this.state.record.root ? { root: true } : {}),
       limits: this.state.limits,
       createdAt,
       head,

@@ -38,7 +38,7 @@ import { checkWorkspacePath, copyIn } from './copy-in.ts';
 import { fileHandlers } from './files.ts';
 import { writeGateway } from './gateway.ts';
 import { copyGit } from './git-folders.ts';
-import { nameAndHome } from './owner.ts';
+import { nameAndHome, payloadOf, ROOT_INSIDE } from './owner.ts';
 import { portsOf } from './ports.ts';
 import { Sandbox } from './sandbox.ts';
 import { AFTER_REPLY_MS, type Surroundings } from './sandbox-state.ts';
@@ -51,6 +51,8 @@ export interface ServiceOptions {
   machine: Machine;
   doctor(): Promise<Need[]>;
   shutdown(): void;
+  /** Whether the administrator allows this user root inside. */
+  mayBeRoot(uid: number): boolean;
   log(text: string): void;
 }
 
@@ -225,6 +227,11 @@ export class Service {
     );
     await this.networks.prepare(params);
     const { owner } = client;
+    if (params.root && !this.options.mayBeRoot(owner.uid))
+      throw new TeleportError('notAllowed', `this machine's administrator allows uid ${owner.uid} no root inside`, {
+        hint: `echo ${owner.uid} | sudo tee -a ${ROOT_INSIDE}`,
+      });
+    const payload = payloadOf({ owner, root: params.root });
     const id = `s${this.next++}`;
     const place = this.machine.layout.sandbox(id);
     const path = params.env.PATH;
@@ -249,7 +256,12 @@ export class Service {
       network: params.network,
       lan: params.network === 'nat' && params.lan,
       limits: { ...defaultLimits(), disk: null, ...params.limits },
-      env: withInsideProgram({ ...defaultEnvironment(owner.uid, path), ...params.env }),
+      env: withInsideProgram({
+        ...defaultEnvironment(payload.uid, path),
+        ...(params.root ? { HOME: owner.home } : {}),
+        ...params.env,
+      }),
+      ...(params.root ? { root: true } : {}),
       createdAt: new Date().toISOString(),
       current: 'k0',
       head: null,
@@ -273,8 +285,8 @@ export class Service {
         init: this.machine.init,
         hostname: record.hostname,
         home: owner.home,
-        uid: owner.uid,
-        gid: owner.gid,
+        uid: payload.uid,
+        gid: payload.gid,
         seen: path ? toolFolders(path, owner.home) : [],
         masked: [this.machine.layout.state],
         git: params.git,

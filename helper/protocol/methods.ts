@@ -121,6 +121,8 @@ export const METHODS = {
       /** Top-level names of the workspace to leave out of the copy. */
       exclude: z.array(z.string().max(255)).default([]),
       git: Git.optional(),
+      /** Its programs run as root inside, where the administrator allows it to the caller. */
+      root: z.boolean().default(false),
       progress,
     }),
     result: z.object({ sandbox: Sandbox, head: BranchId, checkpoint: CheckpointId }),

@@ -79,6 +79,8 @@ export const Sandbox = z.object({
   /** `nat` reaches the host and its local networks too. */
   lan: z.boolean().optional(),
   limits: Limits.optional(),
+  /** Its programs run as root inside. */
+  root: z.boolean().optional(),
   /** Top-level names of the workspace that were not copied in: the sandbox's own of that name never go back. */
   exclude: z.array(z.string()).optional(),
   createdAt: z.string(),

@@ -27,6 +27,8 @@ export const SandboxRecord = z.object({
   network: Network,
   /** `nat` reaches the host and its local networks too. */
   lan: z.boolean().optional(),
+  /** Its programs are root's. */
+  root: z.boolean().optional(),
   limits: Limits.optional(),
   env: z.record(z.string(), z.string()),
   createdAt: z.string(),

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TeleportError } from '../../helper/protocol/errors.ts';
 import { Rig } from '../states/rig.ts';
@@ -47,5 +47,36 @@ describe('a plain user', function () {
       rig.connection.request('file/read', { sandbox: rig.sandbox, at: checkpoint.id, path: join(rig.workspace, name) });
     assert.equal(Buffer.from((await read('mine')).data, 'base64').toString(), 'mine\n');
     await assert.rejects(read('link'), (error) => error instanceof TeleportError && error.code === 'unknownPath');
+  });
+
+  it('is told what would let it be root, and is root where the administrator says so', async () => {
+    const { sandbox, connection, workspace } = rig;
+    const ran = await connection.request('run', { sandbox, line: 'su -c id </dev/null', checkpoint: false });
+    assert.notEqual(ran.exitCode, 0);
+    assert.match(
+      ran.hint ?? '',
+      /can become root; where the administrator allows it \(\/etc\/teleport-env\/root-inside\): .*--root/,
+    );
+    const create = () => connection.request('sandbox/create', { workspace, root: true });
+    await assert.rejects(
+      create,
+      (error: TeleportError) => error.code === 'notAllowed' && /1501/.test(error.hint ?? ''),
+    );
+    writeFileSync(`${rig.helper.state}-root-inside`, `${UID}\n`);
+    const made = (await create()).sandbox;
+    assert.deepEqual([made.root, made.owner], [true, UID]);
+    const line =
+      'id -u; su -c "id -un" || exit 3; touch /usr/made; chown 33:33 /usr/made; stat -c %u /usr/made; echo x > /proc/sys/kernel/hostname; mknod /tmp/d b 8 0; ls -l /dev/null';
+    const inside = await connection.request('run', { sandbox: made.id, line });
+    assert.match(
+      Buffer.from(inside.output, 'base64').toString(),
+      /^0\nroot\n33\n[\s\S]*(Read-only|denied|not permitted)[\s\S]*not permitted/i,
+    );
+    assert.ok(!existsSync('/usr/made'));
+    await connection.request('checkpoint/rollback', { sandbox: made.id, checkpoint: inside.checkpoint!.id });
+    const after = await connection.request('run', { sandbox: made.id, line: 'id -u', checkpoint: false });
+    assert.equal(Buffer.from(after.output, 'base64').toString(), '0\n');
+    await connection.request('sandbox/remove', { sandbox: made.id });
+    rmSync(`${rig.helper.state}-root-inside`);
   });
 });

@@ -3,6 +3,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Connection } from '../../helper/client/connection.ts';
 import { homeOf } from '../../helper/daemon/owner.ts';
+import { whyFailed } from '../../helper/daemon/why.ts';
 import { toolFolders } from '../../helper/engine/skeleton.ts';
 import { HelperProcess, needsMachine, workspace } from '../daemon/helper-process.ts';
 
@@ -18,6 +19,25 @@ describe('environment', () => {
     ]);
     assert.deepEqual(toolFolders(path('.ssh/bin', '.aws', '.config/bin', '.gnupg/../.ssh/bin', 'Documents'), home), []);
     assert.deepEqual(toolFolders('/home/other/.cargo/bin:relative/bin', home), []);
+  });
+
+  it('tells whoever wanted to be root what would let them', () => {
+    const owner = { uid: 1000 };
+    const why = (text: string, more: object = {}) =>
+      whyFailed({ exitCode: 1, output: Buffer.from(text) }, { name: 'api', network: 'nat', owner, ...more });
+    for (const text of [
+      'sudo: The "no new privileges" flag is set, which prevents sudo from running as root.',
+      "sudo: effective uid is not 0, is /usr/bin/sudo on a file system with the 'nosuid' option set?",
+      'pkexec must be setuid root',
+      'su: Authentication failure',
+      'E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), are you root?',
+      'mount: /mnt: must be superuser to use mount.',
+    ]) {
+      assert.match(why(text) ?? '', /root-inside.*--root/, text);
+      assert.equal(why(text, { root: true }), undefined);
+      assert.equal(why(text, { owner: { uid: 0 } }), undefined);
+    }
+    assert.equal(why('the root of all evil'), undefined);
   });
 
   describe('of a sandbox', () => {

@@ -20,6 +20,7 @@ interface UpOptions {
   exclude?: string[];
   env?: string[];
   new?: boolean;
+  root?: boolean;
   onCreate?: string | true;
   processes?: number;
   memory?: number;
@@ -47,6 +48,7 @@ export function registerSandbox(program: Command, ctx: Context): void {
         .option('--processes <number>', 'how many it may have', positive)
         .option('--memory <size>', 'how much it may take, such as 4G', size)
         .option('--disk <size>', 'how much its checkpoints may take', size)
+        .option('--root', 'its programs run as root inside, where the administrator allows it')
         .option('--new', 'make one even where the folder has one already'),
     action: up,
   });
@@ -139,7 +141,8 @@ async function findExisting(helper: Connection, workspace: string, options: UpOp
       sandbox.workspace === workspace &&
       (uid === undefined || sandbox.owner === uid) &&
       (options.name === undefined || sandbox.name === options.name) &&
-      (options.network === undefined || sandbox.network === options.network),
+      (options.network === undefined || sandbox.network === options.network) &&
+      (!options.root || sandbox.root === true || sandbox.owner === 0),
   );
   if (matches.length !== 1) return undefined;
   let [sandbox] = matches as [Sandbox];
@@ -158,6 +161,7 @@ async function create(ctx: Context, helper: Connection, workspace: string, optio
     base: options.base === undefined ? undefined : resolve(ctx.io.cwd, options.base),
     network: options.network ?? ('none' as const),
     ...limitsOf(options),
+    ...(options.root ? { root: true } : {}),
     exclude: options.exclude ?? [],
     env: { ...insideEnv(ctx.io.env), ...parsePairs(options.env ?? [], ctx.io.env) },
   };
