@@ -382,6 +382,7 @@ describe('teleport-env', () => {
         limits: {},
         exclude: [],
         git: { folders: [] },
+        root: false,
         env: { PATH: '/bin', LC_ALL: 'C.UTF-8', A: '1' },
       });
     });

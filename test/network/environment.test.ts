@@ -16,6 +16,7 @@ describe('environment', () => {
       `${home}/.pyenv`,
       `${home}/.rustup`,
       `${home}/go/bin`,
+      `${home}/go/lib/node_modules`,
     ]);
     assert.deepEqual(toolFolders(path('.ssh/bin', '.aws', '.config/bin', '.gnupg/../.ssh/bin', 'Documents'), home), []);
     assert.deepEqual(toolFolders('/home/other/.cargo/bin:relative/bin', home), []);
