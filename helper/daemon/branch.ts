@@ -3,7 +3,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Live } from '../engine/branch.ts';
 import { payloadOf, retire } from '../engine/branch.ts';
+import { beginDump } from '../engine/criu-ahead.ts';
+import type { CriuProcess } from '../engine/criu-process.ts';
 import type { BranchLayout } from '../engine/layout.ts';
+import type { Machine } from '../engine/machine.ts';
 import type { Steps } from '../engine/steps.ts';
 import type { Branch as BranchInfo, Process } from '../protocol/model.ts';
 import type { BranchRecord } from '../sandbox/records.ts';
@@ -24,6 +27,7 @@ export class Branch {
   private successor: Branch | null = null;
   /** The model gateway's listener, where there is one. */
   gateway: Door | null = null;
+  private dump: CriuProcess | null = null;
 
   constructor(
     record: BranchRecord,
@@ -82,6 +86,18 @@ export class Branch {
     this.gateway = null;
   }
 
+  /** The next checkpoint then begins some 5 ms sooner. Takes about 4 ms: not while anybody waits for an answer. */
+  beginDump(machine: Machine): void {
+    if (!this.retired && !this.dump?.waiting) this.dump = beginDump(machine, this.live.pid);
+  }
+
+  /** A dump of it that was begun, to be used up. */
+  takeDump(): CriuProcess | undefined {
+    const begun = this.dump ?? undefined;
+    this.dump = null;
+    return begun;
+  }
+
   /** Ends it in the background; the promise says when nothing of it is left. */
   async end(reason: string): Promise<void> {
     await this.gone(reason);
@@ -90,6 +106,7 @@ export class Branch {
   /** The same, answering how it went. */
   gone(reason: string): Promise<Steps> {
     this.silence(reason);
+    this.takeDump()?.kill();
     this.retired ??= retire(this.layout, this.live.cgroup);
     return this.retired;
   }

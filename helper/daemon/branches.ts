@@ -16,6 +16,7 @@ import type { Catalogue } from './catalogue.ts';
 import type { Gateway } from './gateway.ts';
 import { payloadOf } from './owner.ts';
 import { PortWatch } from './ports.ts';
+import { RestoresAhead } from './restores-ahead.ts';
 import { AFTER_REPLY_MS, REPLY_MS, type SandboxState } from './sandbox-state.ts';
 import { Standbys } from './standbys.ts';
 import { readRecord, writeRecord } from './store.ts';
@@ -45,6 +46,8 @@ export class Branches {
     end: (branch, reason) => this.state.later(() => branch.end(reason)),
   });
 
+  private readonly ahead: RestoresAhead;
+
   /**
    * @param changed the sandbox's own state is another now
    * @param served is given each branch that lives; `adopted`: it did before this helper
@@ -59,6 +62,11 @@ export class Branches {
     this.catalogue = catalogue;
     this.changed = changed;
     this.served = served;
+    this.ahead = new RestoresAhead(
+      state.around.machine,
+      () => `b${state.number('branch')}`,
+      (id) => this.cgroupOf(id),
+    );
   }
 
   /** @throws TeleportError `notRunning`, `unknownBranch` */
@@ -212,7 +220,8 @@ export class Branches {
     await this.state.around.networks
       .ready(this.state.mode)
       .catch((error) => this.state.around.log((error as Error).message));
-    const id = `b${this.state.number('branch')}`;
+    const begun = manifest.filesOnly || role === 'standby' ? null : this.ahead.take();
+    const id = begun?.id ?? `b${this.state.number('branch')}`;
     const ground = this.ground(id, checkpoint);
     const live = manifest.filesOnly
       ? await launch(machine, ground, payloadOf(this.state.record), this.state.record.hostname)
@@ -220,7 +229,12 @@ export class Branches {
           machine,
           ground,
           this.state.layout.checkpoint(checkpoint).image,
-          { frozen: role === 'standby', network: (pid) => this.connect(pid), check: this.catalogue.checkOf(manifest) },
+          {
+            frozen: role === 'standby',
+            network: (pid) => this.connect(pid),
+            check: this.catalogue.checkOf(manifest),
+            ahead: begun?.criu,
+          },
           steps,
         ).catch((error) => {
           throw this.ofAnotherMachine(manifest, error);
@@ -322,6 +336,7 @@ export class Branches {
     await Promise.allSettled([...this.leases].map(({ made }) => made));
     const all = [...this.live.values()];
     this.live.clear();
+    await this.ahead.close();
     await this.standbys.close(reason);
     await Promise.all(all.map((branch) => branch.end(reason)));
   }
@@ -351,6 +366,18 @@ export class Branches {
       wanted.map((w) => w.checkpoint),
       AFTER_REPLY_MS,
     );
+    this.state.later(async () => {
+      const head = this.live.get(this.state.record.head ?? '');
+      if (this.state.removed || !head) return;
+      head.beginDump(this.state.around.machine);
+      this.ahead.fill();
+    });
+  }
+
+  /** The helper is about to end: branches go on, what was only begun does not. */
+  async letGo(): Promise<void> {
+    for (const branch of this.live.values()) branch.takeDump()?.kill();
+    await this.ahead.close();
   }
 
   /** What callers say they will go to next. Holds until they say otherwise. */

@@ -85,7 +85,7 @@ export class Checkpointer {
     try {
       const captured = words.filesOnly
         ? await captureFiles(branch.live, branch.layout, place, steps)
-        : await capture(machine, branch.live, branch.layout, place, words.way ?? 'auto', steps);
+        : await capture(machine, branch.live, branch.layout, place, words.way ?? 'auto', steps, branch.takeDump());
       rotated = captured.rotated;
       faultPoint('take:captured');
       manifest.pins = await this.pin(branch, place);

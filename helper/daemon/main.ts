@@ -92,7 +92,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   }
   server.close();
   if (existsSync(options.socket)) unlinkSync(options.socket);
-  await Promise.race([service.idle(), sleep(5000)]);
+  await Promise.race([service.settle(), sleep(5000)]);
   log('ended; sandboxes go on');
 }
 

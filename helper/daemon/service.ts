@@ -571,7 +571,6 @@ export class Service {
     gc: (params, client) => this.gc(params, client),
   };
 
-  /** Resolves when nothing is under way in the background. */
   /**
    * Before the machine goes down: every running sandbox is saved and ended, all at once. What does not end by itself would
    * hold the machine up: systemd waits a minute and a half for processes that don't hear a signal, as frozen ones.
@@ -591,8 +590,12 @@ export class Service {
     for (const name of this.groups()) await this.groupOf(name).end();
   }
 
-  async idle(): Promise<void> {
-    for (const sandbox of this.sandboxes.values()) await sandbox.state.idle();
+  /** Before the helper ends: resolves when nothing is under way in the background. */
+  async settle(): Promise<void> {
+    for (const sandbox of this.sandboxes.values()) {
+      await sandbox.state.idle();
+      await sandbox.branches.letGo();
+    }
   }
 }
 

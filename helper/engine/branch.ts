@@ -9,8 +9,10 @@ import { promisify } from 'node:util';
 import { TeleportError } from '../protocol/errors.ts';
 import { Cgroup } from './cgroup.ts';
 import { restore } from './criu.ts';
+import { beginRestore } from './criu-ahead.ts';
+import type { CriuProcess } from './criu-process.ts';
 import { faultPoint } from './fault.ts';
-import { type Payload, payloadArguments, type World, worldArguments } from './init.ts';
+import { type Overlay, overlayArguments, type Payload, payloadArguments, worldArguments } from './init.ts';
 import type { BranchLayout } from './layout.ts';
 import type { Limits } from './limits.ts';
 import type { Machine } from './machine.ts';
@@ -64,11 +66,9 @@ function prepare(ground: Ground): Cgroup {
   }
 }
 
-function world(machine: Machine, ground: Ground): World {
-  const { upper, work, root } = ground.layout;
-  const overlay = { root, upper, work, lowers: ground.lowers, from: ground.from };
-  const cgroups = [ground.cgroup, ...machine.limiter.groups(ground.cgroup)];
-  return { cgroups, net: 'new', run: machine.layout.run, overlay };
+function overlayOf({ layout, lowers, from }: Ground): Overlay {
+  const { upper, work, root } = layout;
+  return { root, upper, work, lowers, from };
 }
 
 async function abandon(ground: Ground, cgroup: Cgroup): Promise<void> {
@@ -81,7 +81,9 @@ export async function launch(machine: Machine, ground: Ground, payload: Payload,
   const cgroup = withReserve(() => prepare(ground));
   try {
     faultPoint('branch:prepared');
-    const words = ['launch', ...worldArguments(world(machine, ground)), ...payloadArguments(payload, hostname)];
+    const cgroups = [ground.cgroup, ...machine.limiter.groups(ground.cgroup)];
+    const world = worldArguments({ cgroups, net: 'new', run: machine.layout.run, overlay: overlayOf(ground) });
+    const words = ['launch', ...world, ...payloadArguments(payload, hostname)];
     const { stdout } = await run(machine.init, words, { env: {}, timeout: 20_000 });
     const pid = Number(stdout.trim());
     machine.limiter.apply(cgroup.path, pid, ground.limits);
@@ -114,14 +116,19 @@ export function freezeAround(machine: Machine, cgroup: Cgroup): void {
 
 /**
  * Restores an image. `frozen`: its processes do not run until the cgroup is thawed. `network` gives it its network before
- * that. `check` runs beside, and none of them runs before it resolved.
+ * that. `check` runs beside, and none of them runs before it resolved. `ahead` was begun for the ground's control group.
  * @throws TeleportError `restoreFailed`; then nothing of the branch is left
  */
 export async function activate(
   machine: Machine,
   ground: Ground,
   image: string,
-  options: { frozen: boolean; network?: (pid: number) => void; check?: () => Promise<void> },
+  options: {
+    frozen: boolean;
+    network?: (pid: number) => void;
+    check?: () => Promise<void>;
+    ahead?: CriuProcess;
+  },
   steps = new Steps(),
 ): Promise<Live> {
   let cgroup: Cgroup;
@@ -136,10 +143,11 @@ export async function activate(
   checked?.catch(() => damaged.abort()); // told below
   try {
     faultPoint('branch:prepared');
-    const prefix = [machine.init, 'enter', ...worldArguments(world(machine, ground)), '--'];
+    const criu = options.ahead?.waiting ? options.ahead : beginRestore(machine, ground.cgroup);
+    criu.proceed(overlayArguments(overlayOf(ground)));
     const pidOf = { root: 0 };
     const { pid } = await restore(
-      { binary: machine.criu, prefix },
+      criu,
       {
         imagesDir: image,
         workDir: ground.layout.dir,

@@ -6,11 +6,12 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { TeleportError } from '../protocol/errors.ts';
-import { freezeAround, type Live } from './branch.ts';
+import type { Live } from './branch.ts';
 import { copyIndexOnly, copyTree } from './copy.ts';
 import { CriuError, dump } from './criu.ts';
+import { beginDump } from './criu-ahead.ts';
+import type { CriuProcess } from './criu-process.ts';
 import { faultPoint } from './fault.ts';
-import { worldArguments } from './init.ts';
 import type { BranchLayout, CheckpointLayout } from './layout.ts';
 import { hasRemaps, remapsIn, removeRemaps } from './link-remap.ts';
 import type { Machine } from './machine.ts';
@@ -35,6 +36,7 @@ export interface Captured {
 
 /**
  * @param way `auto` decides by size
+ * @param ahead a dump of this branch that was begun before
  * @throws TeleportError `cannotCapture` (a process holds what can't be carried), `volumeFull`; the branch then goes on as
  * it was and nothing is left of the checkpoint
  */
@@ -45,6 +47,7 @@ export async function capture(
   to: CheckpointLayout,
   way: 'auto' | 'copy' | 'rotate',
   steps: Steps,
+  ahead?: CriuProcess,
 ): Promise<Captured> {
   mkdirSync(to.dir, { recursive: true });
   mkdirSync(to.image);
@@ -57,13 +60,12 @@ export async function capture(
   let copying: Promise<void> = Promise.resolve();
   let moved = false;
   try {
-    // In the branch's own cgroup CRIU finds no other one to record, and a restore then has none to set up.
     const { path } = live.cgroup;
-    const cgroups = [path, ...machine.limiter.groups(path)];
-    const world = worldArguments({ cgroups, net: live.pid, run: machine.layout.run });
+    const criu = ahead?.waiting ? ahead : beginDump(machine, live.pid);
+    criu.proceed([]);
     const dumping = () =>
       dump(
-        { binary: machine.criu, prefix: [machine.init, 'enter', ...world, '--'] },
+        criu,
         {
           imagesDir: to.image,
           pid: live.pid,
@@ -89,7 +91,7 @@ export async function capture(
             const remaps = hasRemaps(to.image);
             // CRIU makes names for deleted open files, and takes them away when it ends: too early for moving the layer.
             if (rotate) rotate = !remaps;
-            if (rotate) freezeAround(machine, live.cgroup);
+            if (rotate) live.cgroup.freeze();
             else if (remaps) {
               // Perhaps they were made after their folder had been copied.
               rmSync(to.layer, { recursive: true, force: true });
@@ -101,6 +103,8 @@ export async function capture(
       );
     faultPoint('capture:dumped');
     const { stats } = await machine.limiter.withoutMemoryLimit(path, dumping);
+    // A branch is restored into a control group of its own, whatever the one was that it is dumped in.
+    rmSync(join(to.image, 'cgroup.img'), { force: true });
     steps.done(rotate ? 'processes dumped' : 'processes dumped, changed files copied');
     if (rotate) {
       await live.cgroup.frozen();

@@ -2,8 +2,9 @@
 import { execFile } from 'node:child_process';
 import { statfsSync } from 'node:fs';
 import { explain } from './criu-log.ts';
+import { type CriuLaunch, NoAnswer } from './criu-process.ts';
 import { RequestType } from './criu-rpc.ts';
-import { type CriuLaunch, converse, NoAnswer } from './criu-swrk.ts';
+import { converse } from './criu-swrk.ts';
 
 /** Where our build of CRIU keeps what it found out about the kernel (scripts/build-criu.sh). A distribution's uses /run. */
 export const FEATURE_CACHE_DIR = '/run/teleport-env';

@@ -102,7 +102,8 @@ const uint32 = (id: number) => ({ type: 'uint32', id });
 const text = (id: number) => ({ type: 'string', id });
 const texts = (id: number) => ({ type: 'string', id, rule: 'repeated' as const });
 const required = (type: string, id: number) => ({ type, id, rule: 'required' as const });
-const message = (fields: FieldTable) => ({ fields });
+// As CRIU's own definitions: a field that was set is sent, false and 0 (`CgroupMode.ignore`) included.
+const message = (fields: FieldTable) => ({ edition: 'proto2', fields });
 
 // Enums are written as int32: the same bytes.
 const messages = protobuf.Root.fromJSON({

@@ -15,6 +15,7 @@ import type {
   RestoreMoment,
   RestoreResult,
 } from './criu-options.ts';
+import { type CriuLaunch, type CriuProcess, NoAnswer } from './criu-process.ts';
 import {
   CgroupMode,
   CLONE_NEWNET,
@@ -24,21 +25,21 @@ import {
   type Opts,
   RequestType,
 } from './criu-rpc.ts';
-import { type CriuLaunch, converse, NoAnswer } from './criu-swrk.ts';
+import { converse } from './criu-swrk.ts';
 
 export { type CheckResult, check } from './criu-check.ts';
 export { CriuError, type CriuErrorCode } from './criu-error.ts';
 export { type Explanation, explain, type Reason } from './criu-log.ts';
 export type * from './criu-options.ts';
-export type { CriuLaunch } from './criu-swrk.ts';
+export type { CriuLaunch } from './criu-process.ts';
 
 /** Writes the images of a process tree. Rejects with `CriuError`. */
 export async function dump(
-  launch: CriuLaunch,
+  criu: CriuLaunch | CriuProcess,
   options: DumpOptions,
   hooks: Hooks<DumpMoment> = {},
 ): Promise<DumpResult> {
-  const done = await run(launch, options.preDump ? 'pre-dump' : 'dump', options, hooks, {
+  const done = await run(criu, options.preDump ? 'pre-dump' : 'dump', options, hooks, {
     pid: options.pid,
     leaveRunning: options.leaveRunning,
     leaveStopped: options.leaveStopped,
@@ -48,18 +49,18 @@ export async function dump(
 
 /** Makes the process tree of the images. Rejects with `CriuError`. */
 export async function restore(
-  launch: CriuLaunch,
+  criu: CriuLaunch | CriuProcess,
   options: CriuOptions,
   hooks: Hooks<RestoreMoment> = {},
 ): Promise<RestoreResult> {
-  const done = await run(launch, 'restore', options, hooks, {});
+  const done = await run(criu, 'restore', options, hooks, {});
   return { pid: done.pid!, ms: done.ms, logPath: done.logPath };
 }
 
 const REQUESTS = { dump: RequestType.dump, 'pre-dump': RequestType.preDump, restore: RequestType.restore } as const;
 
 async function run(
-  launch: CriuLaunch,
+  criu: CriuLaunch | CriuProcess,
   operation: keyof typeof REQUESTS,
   options: CriuOptions,
   hooks: Hooks<string>,
@@ -92,7 +93,7 @@ async function run(
     for (const dir of [options.imagesDir, workDir]) folders.push(openSync(dir, 'r'));
     const opts = { ...toOpts(options), ...own, logFile, imagesDirFd: folders[0]!, workDirFd: folders[1]! };
     const { response, stderr } = await converse(
-      launch,
+      criu,
       { type: REQUESTS[operation], opts },
       { onNotify, kill: giveUp.kill, killChildren: operation === 'restore' },
     );

@@ -6,15 +6,17 @@ export interface World {
   net: 'new' | number;
   /** Bound to /run in a private mount namespace. */
   run?: string;
-  overlay?: {
-    /** Mount point. */
-    root: string;
-    upper: string;
-    work: string;
-    /** Newest first, the base root file system last. Relative to `from`, or absolute. */
-    lowers: string[];
-    from: string;
-  };
+  overlay?: Overlay;
+}
+
+export interface Overlay {
+  /** Mount point. */
+  root: string;
+  upper: string;
+  work: string;
+  /** Newest first, the base root file system last. Relative to `from`, or absolute. */
+  lowers: string[];
+  from: string;
 }
 
 /** Who runs inside. */
@@ -37,12 +39,13 @@ export function worldArguments(world: World): string[] {
   for (const cgroup of world.cgroups ?? []) args.push('--cgroup', cgroup);
   args.push('--net', String(world.net));
   if (world.run) args.push('--run', world.run);
-  if (world.overlay) {
-    const { root, upper, work, lowers, from } = world.overlay;
-    args.push('--chdir', from, '--root', root, '--upper', upper, '--work', work, '--options', OVERLAY_OPTIONS);
-    for (const lower of lowers) args.push('--lower', lower);
-  }
+  if (world.overlay) args.push(...overlayArguments(world.overlay));
   return args;
+}
+
+export function overlayArguments({ root, upper, work, lowers, from }: Overlay): string[] {
+  const args = ['--chdir', from, '--root', root, '--upper', upper, '--work', work, '--options', OVERLAY_OPTIONS];
+  return [...args, ...lowers.flatMap((lower) => ['--lower', lower])];
 }
 
 export function payloadArguments(payload: Payload, hostname: string): string[] {

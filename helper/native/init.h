@@ -43,8 +43,10 @@ struct payload {
 /* Ends the process with a line on stderr: what, and errno's text. Exit code 125. */
 void die(const char *what) __attribute__((noreturn));
 
-/* Joins the cgroup, the network namespace and a private mount namespace, and mounts the overlay there. */
-void enter_world(const struct world *w);
+/* Joins the cgroups, the network namespace and a private mount namespace. */
+void enter_namespaces(const struct world *w);
+/* In there, mounts the overlay. */
+void mount_world(const struct world *w);
 
 /* Makes the branch's namespaces and in them runs INIT_INSIDE with serve_argv as PID 1 behind the new root. Returns its
  * pid once it has called world_ready(). */

@@ -120,7 +120,7 @@ static void mount_overlay_by_string(const struct world *w) {
   free(data);
 }
 
-void enter_world(const struct world *w) {
+void enter_namespaces(const struct world *w) {
   for (int i = 0; i < MAX_CGROUPS && w->cgroups[i]; i++) {
     char path[4096];
     snprintf(path, sizeof path, "%s/cgroup.procs", w->cgroups[i]);
@@ -129,6 +129,9 @@ void enter_world(const struct world *w) {
   enter_net(w->net);
   if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL)) die("new mount namespace");
   if (w->run && mount(w->run, "/run", NULL, MS_BIND, NULL)) die(w->run);
+}
+
+void mount_world(const struct world *w) {
   if (w->chdir && chdir(w->chdir)) die(w->chdir);
   if (w->root && w->nlowers && mount_overlay_by_layer(w)) {
     if (errno != EINVAL && errno != ENOSYS) die("mount overlay");
