@@ -113,10 +113,12 @@ if [ ${#missing[@]} -gt 0 ]; then
   [ -n "$install" ] || die "cannot build criu without ${list%, }. Install them with: apt-get install ${missing[*]}"
   say "installing what building criu needs: ${list%, }."
   install_missing() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+    said=$(as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" 2>&1)
   }
-  install_missing || { as_root apt-get update -qq >&2 && install_missing; } ||
+  install_missing || { said=$(as_root apt-get update -qq 2>&1) && install_missing; } || {
+    printf '%s\n' "$said" >&2
     die "could not install them (root or sudo is needed, and apt's own message stands above)."
+  }
 fi
 
 work=$(mktemp -d)

@@ -101,11 +101,12 @@ install_packages() {
   apt_install "${missing[@]}" || die "apt could not install ${missing[*]}; its own message stands above."
 }
 
-# Another installation may hold the lock for a while; lists may be missing or old.
+# Another installation may hold the lock for a while; lists may be missing or old. What apt says is shown where it fails.
 apt_install() {
-  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600)
-  as_root "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null ||
-    { as_root "${apt[@]}" update && as_root "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null; }
+  local said apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600)
+  said=$(as_root "${apt[@]}" install -y --no-install-recommends "$@" 2>&1) ||
+    { said=$(as_root "${apt[@]}" update 2>&1) && said=$(as_root "${apt[@]}" install -y --no-install-recommends "$@" 2>&1); } ||
+    { printf '%s\n' "$said" >&2; return 1; }
 }
 
 # Sets criu: a folder with our build, or the program of the distribution.
