@@ -18,11 +18,12 @@ export function fromWire(error: unknown, method: string): TeleportError {
   if (error instanceof ResponseError) {
     const data = ErrorData.safeParse(error.data);
     if (data.success) {
-      const { code, hint, process, resource, stack } = data.data;
+      const { code, hint, process, resource, protocolVersion, stack } = data.data;
       return new TeleportError(code, error.message, {
         hint,
         process,
         resource,
+        protocolVersion,
         cause: stack === undefined ? undefined : new RemoteFault(stack),
       });
     }
@@ -44,9 +45,12 @@ export function fromWire(error: unknown, method: string): TeleportError {
 export function toWire(error: unknown): ResponseError<ErrorData> {
   if (error instanceof ResponseError) return error;
   if (error instanceof TeleportError) {
-    const { code, hint, process, resource } = error;
+    const { code, hint, process, resource, protocolVersion } = error;
     const number = error.fault === 'caller' ? ErrorCodes.InvalidRequest : ErrorCodes.InternalError;
-    return new ResponseError(number, error.message, { code, hint, process, resource, stack: error.stack });
+    return new ResponseError(number, error.message, {
+      ...{ code, hint, process, resource, protocolVersion },
+      stack: error.stack,
+    });
   }
   const message = error instanceof Error ? error.message : String(error);
   const stack = error instanceof Error ? error.stack : undefined;
