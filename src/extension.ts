@@ -85,7 +85,13 @@ export function activate(context: ExtensionContext): TeleportEnvApi {
   }));
   const place = inMachine?.place ?? native;
   const client = `vscode ${context.extension.packageJSON.version}`;
-  const helper = new Helper(place, log, client, () => setting(SETTINGS.helperStart, true));
+  const helper = new Helper(
+    place,
+    log,
+    client,
+    () => setting(SETTINGS.helperStart, true),
+    () => workspace.isTrusted,
+  );
   const store = new Store();
   const details = new Details(helper.ask, store);
   const app: App = { context, log, helper, store, details, selection: new Selection() };

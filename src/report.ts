@@ -1,12 +1,12 @@
 import { commands, type LogOutputChannel, window } from 'vscode';
 import { HelperError } from './connection/errors.ts';
-import { COMMANDS, type CommandId } from './ids.ts';
+import { COMMANDS } from './ids.ts';
 import { t } from './l10n.ts';
 
 /** What a button of an error message does. */
 interface WayOn {
   readonly title: string;
-  readonly command: CommandId;
+  readonly command: string;
 }
 
 /** The way on for each error that has one. */
@@ -29,6 +29,8 @@ export function wayOn(code: HelperError['code']): WayOn | undefined {
       return { title: t('Reconnect'), command: COMMANDS.reconnect };
     case 'atRest':
       return { title: t('Start'), command: COMMANDS.startMachine };
+    case 'untrusted':
+      return { title: t('Manage trust'), command: 'workbench.trust.manage' };
     case 'internal':
       return { title: t('Show log'), command: COMMANDS.showLog };
     default:

@@ -6,6 +6,8 @@ export type OwnErrorCode =
   | 'lost'
   /** It had its time and didn't answer. */
   | 'unanswered'
+  /** Nobody has said yet that this folder may run things. */
+  | 'untrusted'
   /** It answered something the protocol doesn't have. */
   | 'unexpectedAnswer'
   /** Its machine was stopped or suspended, and nobody asked for it since. */

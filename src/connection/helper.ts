@@ -5,6 +5,7 @@ import { t } from '../l10n.ts';
 import { HelperError } from './errors.ts';
 import type { Place } from './place.ts';
 import { type ConnectionEvent, type ConnectionState, next, type Problem } from './state.ts';
+import { needsTrust } from './trust.ts';
 import type { Wire, WireEvents } from './wire.ts';
 
 export type Asked = Exclude<Method, 'initialize' | 'shutdown'> | BridgeMethod;
@@ -53,6 +54,7 @@ export class Helper implements Disposable {
     private readonly log: LogOutputChannel,
     private readonly client: string,
     private readonly mayStart: () => boolean,
+    private readonly trusted: () => boolean,
   ) {}
 
   get state(): ConnectionState {
@@ -95,6 +97,11 @@ export class Helper implements Disposable {
   }
 
   readonly ask: Ask = async (method, params, options = {}) => {
+    if (needsTrust(method) && !this.trusted())
+      throw new HelperError(
+        'untrusted',
+        t('This folder is not trusted: sandboxes can be looked at, but nothing is started or changed.'),
+      );
     // A view that is drawn anew asks, too: that starts no machine.
     if (this.current.kind !== 'ready' && !this.atRest) await this.connect();
     const state = this.state;
@@ -162,7 +169,7 @@ export class Helper implements Disposable {
         const wire = await openWire(this.place.connect(), this.log, events);
         this.wire = this.place.wrap?.(wire, events) ?? wire;
       }
-      const params = { client: this.client, start: this.mayStart() };
+      const params = { client: this.client, start: this.mayStart() && this.trusted() };
       const handshake = await this.wire.request('teleport/handshake', params, undefined, HANDSHAKE_MS);
       if (number === this.attempts)
         this.move({ type: 'ready', handshake: handshake as AskResult<'teleport/handshake'> });

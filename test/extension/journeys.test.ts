@@ -20,14 +20,11 @@ const TIMELINE = 'Checkpoint timeline';
 
 describe('the extension in a real VS Code, with a scripted helper', function () {
   this.timeout(120_000);
-  this.retries(2); // a real browser on a busy machine now and then misses a click; what is broken fails three times
   let place: string;
   let folder: string;
   let editor: Editor;
   let helper: ReturnType<typeof makeFakeHelper>;
 
-  const timeline = (until?: Parameters<Editor['treeRows']>[1]) => editor.treeRows(TIMELINE, until);
-  const sandboxes = (until?: Parameters<Editor['treeRows']>[1]) => editor.treeRows(SANDBOXES, until);
   const labels = async () => (await timeline()).map((row) => row.label);
   const editorTitle = (text: RegExp) =>
     editor.page.locator('.part.editor .tab.active').filter({ hasText: text }).first().waitFor({ timeout: 20_000 });
@@ -39,7 +36,7 @@ describe('the extension in a real VS Code, with a scripted helper', function () 
   const welcome = (text: RegExp) =>
     editor.page.locator('.part.sidebar .welcome-view-content').filter({ hasText: text, visible: true }).first();
 
-  const { inline, menu } = sideBar(() => editor);
+  const { inline, menu, timeline, sandboxes } = sideBar(() => editor);
 
   before(async function () {
     if (!isSetUp()) this.skip();

@@ -10,23 +10,18 @@ import { isSetUp } from '../vscode/paths.ts';
 import { sideBar } from './side-bar.ts';
 import { stageExtension } from './stage.ts';
 
-const SANDBOXES = 'Sandboxes';
-const TIMELINE = 'Checkpoint timeline';
 /** Counts in its memory, ten times a second, and writes down where it is. */
 const COUNTER =
   'import itertools, time; [(print(n, file=open("/tmp/n", "w")), time.sleep(0.1)) for n in itertools.count()]';
 
 describe('the extension with the real helper', function () {
   this.timeout(180_000);
-  this.retries(2); // a real browser on a busy machine now and then misses a click; what is broken fails three times
   let place: string;
   let folder: string;
   let helper: HelperProcess;
   let editor: Editor;
 
-  const timeline = (until?: Parameters<Editor['treeRows']>[1]) => editor.treeRows(TIMELINE, until);
-  const sandboxes = (until?: Parameters<Editor['treeRows']>[1]) => editor.treeRows(SANDBOXES, until);
-  const { row, away, inline } = sideBar(() => editor);
+  const { row, away, inline, timeline, sandboxes } = sideBar(() => editor);
   /** Types a line and waits for its own entry of the timeline. */
   const step = async (line: string) => {
     await editor.typeInTerminal(`${line}\n`);

@@ -1,8 +1,9 @@
-import type { Editor } from '../vscode/harness.ts';
+import type { TreeRow } from '../vscode/harness.ts';
 import { waitFor } from '../vscode/waiting.ts';
+import type { Window } from '../vscode/window.ts';
 
 /** Rows of the side bar that move while one reaches for them, and buttons whose names end with the key that does the same. */
-export function sideBar(editor: () => Editor) {
+export function sideBar(editor: () => Window) {
   const page = () => editor().page;
   const row = (text: string | RegExp) =>
     page()
@@ -18,17 +19,24 @@ export function sideBar(editor: () => Editor) {
   return {
     row,
     away,
+    timeline: (until?: (rows: TreeRow[]) => boolean) => editor().treeRows('Checkpoint timeline', until),
+    sandboxes: (until?: (rows: TreeRow[]) => boolean) => editor().treeRows('Sandboxes', until),
     inline: async (text: string | RegExp, action: string) => {
       const button = row(text).locator(`.action-label[aria-label^="${action}"]`);
+      let last = '';
       await waitFor(async () => {
         await away();
         try {
           await row(text).hover({ timeout: 2_000 });
           await button.click({ timeout: 1_000 });
           return true;
-        } catch {
+        } catch (error) {
+          last = String(error);
           return false;
         }
+      }).catch(async (error) => {
+        const picture = await editor().screenshot(`../failures/inline-${process.pid}-${Date.now()}`);
+        throw new Error(`${action} of ${text}: ${error.message}; ${last}\n\nThe window then: ${picture}`);
       });
       await away();
     },

@@ -29,6 +29,20 @@ export class Browser {
     private readonly context: BrowserContext,
     readonly page: Page,
   ) {
+    this.listen(page);
+  }
+
+  /** One more window, and no tab: what is drawn in a tab that is not in front stands still. */
+  async newPage(): Promise<Page> {
+    const opened = this.context.waitForEvent('page');
+    await this.page.evaluate("void window.open('about:blank', '_blank', 'popup,width=1280,height=800')");
+    const page = await opened;
+    page.setDefaultTimeout(20_000);
+    this.listen(page);
+    return page;
+  }
+
+  private listen(page: Page): void {
     page.on('console', (message) => {
       if (message.type() === 'error' || message.type() === 'warning') appendTail(this.messages, message.text());
     });

@@ -12,7 +12,6 @@ import { MARK } from './server.ts';
 
 describe('the harness for a real VS Code', function () {
   this.timeout(180_000);
-  this.retries(2); // a real browser on a busy machine now and then misses a click; what is broken fails three times
   let place: string;
   let dummy: { folder: string; vsix: string };
   let editor: Editor;

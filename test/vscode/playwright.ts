@@ -85,6 +85,7 @@ export interface Page extends Pick<Locator, 'locator' | 'getByRole' | 'getByText
 export interface BrowserContext {
   pages(): Page[];
   newPage(): Promise<Page>;
+  waitForEvent(event: 'page'): Promise<Page>;
   grantPermissions(permissions: string[]): Promise<void>;
   close(): Promise<void>;
 }

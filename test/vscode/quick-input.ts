@@ -20,10 +20,16 @@ async function closeQuickInput(page: Page): Promise<void> {
 }
 
 async function quickOpen(page: Page, text: string): Promise<void> {
-  await closeQuickInput(page);
-  await page.keyboard.press(text.startsWith('>') ? 'F1' : 'Control+P');
   const input = page.locator(`${quickInput} input.input`);
-  await input.waitFor({ timeout: 5000 });
+  // A key that comes while the focus moves (a toast or a terminal that closes) is lost.
+  await waitFor(async () => {
+    await closeQuickInput(page);
+    await page.keyboard.press(text.startsWith('>') ? 'F1' : 'Control+P');
+    return input.waitFor({ timeout: 2000 }).then(
+      () => true,
+      () => false,
+    );
+  });
   await input.fill(text);
 }
 

@@ -11,6 +11,8 @@ export interface Folders {
   base: string;
   userData: string;
   extensions: string;
+  /** Folders are not trusted until somebody says so. */
+  trust: boolean;
 }
 
 /** Every process of an editor inherits this variable, which is how they are found again when it closes. */
@@ -35,7 +37,8 @@ function commonArguments(folders: Folders): string[] {
   const config = join(folders.base, 'code-server.yaml');
   if (!existsSync(config)) {
     // Port 0: the system picks a free one, so parallel runs can't collide.
-    const lines = ['bind-addr: 127.0.0.1:0', 'auth: none', 'disable-workspace-trust: true', 'disable-telemetry: true'];
+    const lines = ['bind-addr: 127.0.0.1:0', 'auth: none', 'disable-telemetry: true'];
+    if (!folders.trust) lines.push('disable-workspace-trust: true');
     writeFileSync(config, [...lines, 'disable-update-check: true', ''].join('\n'));
   }
   const { userData, extensions } = folders;

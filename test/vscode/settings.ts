@@ -29,6 +29,9 @@ const steady = {
   'extensions.autoUpdate': false,
   'extensions.autoCheckUpdates': false,
   'extensions.ignoreRecommendations': true,
+  // Where a test wants Workspace Trust, it says itself when a folder is trusted.
+  'security.workspace.trust.startupPrompt': 'never',
+  'security.workspace.trust.banner': 'never',
 };
 
 /** The settings of one editor. */
