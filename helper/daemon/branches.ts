@@ -250,7 +250,10 @@ export class Branches {
         faultPoint('branch:answers');
         steps.done('init answers');
         this.enlist(branch);
-      } else await branch.sessions.connectAhead();
+      } else {
+        await branch.sessions.connectAhead();
+        branch.shell.attachAhead();
+      }
       return branch;
     } catch (error) {
       await branch.end('it could not be started');

@@ -68,6 +68,8 @@ export class Shell {
   private leftover: Buffer[] = [];
   private bookkeeping = '';
   private attached = false;
+  /** Attaching, or it was tried. */
+  private ahead = false;
   private count = 0;
 
   /** What the shell was told of them last; undefined: nothing is known, it comes out of an image. */
@@ -121,8 +123,10 @@ export class Shell {
     }
   }
 
-  /** Of a branch that just woke: its shell, if it has one, is likely to be wanted at once. */
+  /** Of a branch that stands by or just woke: its shell, if it has one, is likely to be wanted at once. */
   attachAhead(): void {
+    if (this.ahead || this.attached) return;
+    this.ahead = true;
     void this.queue.run(async () => {
       try {
         await this.sessions.attach(SHELL_SESSION, this.listener);
