@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,6 +12,7 @@ import { transcriptsOf } from '../../helper/client/gateway/transcript.ts';
 import { AttachedSession } from '../../helper/client/session.ts';
 import type { TeleportError } from '../../helper/protocol/errors.ts';
 import { GatewaySettings } from '../../helper/protocol/gateway.ts';
+import { cli } from '../cli/run-cli.ts';
 import { HelperProcess, needsMachine, workspace } from '../daemon/helper-process.ts';
 import { chunks, completion, events, json, Provider, USAGE } from './provider.ts';
 
@@ -473,5 +474,42 @@ describe('model gateway', () => {
     assert.equal(documents[0]!.steps[1]!.note, 'Let me see.');
     assert.equal(statSync(kept[0]!.file).mode & 0o777, 0o600);
     assert.ok(!readFileSync(kept[0]!.file, 'utf8').includes(KEY));
+  });
+
+  it('the command line serves until it is told to end, and goes on with the next daemon; log tells tokens', async () => {
+    provider.script = [json(200, completion('from the command line'))];
+    let send = (_signal: string): void => {};
+    const prices = join(state, 'prices.json');
+    writeFileSync(prices, '{ "tester-1": { "input": 1, "output": 1 } }');
+    const env = { TELEPORT_ENV_SOCKET: helper.socket, XDG_STATE_HOME: state, MY_KEY: KEY };
+    const words = ['gateway', sandbox, '--base-url', `${provider.url}/v1`, '--key-env', 'MY_KEY', '--prices', prices];
+    const serving = cli(null, words, { env, signals: (raise) => (send = raise) });
+    const served = async (): Promise<boolean> => {
+      const other = await helper.connect();
+      return (await other.request('sandbox/get', { sandbox })).sandbox.gateway !== undefined;
+    };
+    const come = async (): Promise<void> => {
+      for (const deadline = Date.now() + 15_000; !(await served().catch(() => false)); await sleep(50))
+        if (Date.now() > deadline) throw new Error('nobody serves');
+    };
+    await come();
+    await helper.restart();
+    connection = await helper.connect();
+    await come();
+    assert.equal((await ask('chat hi')).text, 'from the command line');
+    await checkpoint('asked');
+    const logged = await cli(null, ['log', sandbox, '--json'], { env });
+    assert.deepEqual(JSON.parse(logged.stdout).checkpoints[0].usage.cost, 0.00102);
+    assert.match((await cli(null, ['log', sandbox], { env })).stdout, /asked +1,020 tokens/);
+    send('SIGINT');
+    const { code, stdout, stderr } = await serving;
+    assert.equal(code, 0);
+    assert.match(stdout, /can ask models: new sessions have OPENAI_BASE_URL, OPENAI_API_KEY · Ctrl-C ends it/);
+    assert.match(
+      stderr,
+      /the helper ended; waiting for the next\n✓ b\d+ \/chat\/completions 200 · \d+ ms · 1 request · 1,000 in \(400 cached\) · 20 out · cost 0\.001/,
+    );
+    assert.ok(!stderr.includes(KEY) && !stdout.includes(KEY));
+    assert.ok(!(await served()));
   });
 });

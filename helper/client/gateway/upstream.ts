@@ -1,6 +1,7 @@
 /** One request to the provider, with the key, the time limits and the retries. Redirects are not followed: the key would go along. */
 import { type IncomingMessage, Agent as PlainAgent, request as plain } from 'node:http';
 import { Agent, request as secure } from 'node:https';
+import { isIPv4 } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TeleportError } from '../../protocol/errors.ts';
 import { mayRecover, retryAfter, waitBefore } from './retry.ts';
@@ -96,7 +97,7 @@ export function checkBaseUrl(baseUrl: string, hasKey: boolean): void {
   const { protocol, hostname, username, password, search, hash } = new URL(baseUrl);
   if (username || password || search || hash)
     throw new TeleportError('invalidRequest', `${hostname}: a base URL has no user, query or fragment`);
-  const local = hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname);
+  const local = hostname === 'localhost' || hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.'));
   if (protocol === 'http:' && hasKey && !local)
     throw new TeleportError('invalidRequest', `the key would go to ${hostname} unencrypted`, {
       hint: 'give an https address, or no key',
