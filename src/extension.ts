@@ -12,6 +12,8 @@ import { diffs } from './documents/diffs.ts';
 import { exportPatch } from './documents/export-patch.ts';
 import { fileSystem } from './documents/file-system.ts';
 import { git } from './documents/git.ts';
+import { sandboxFolder } from './documents/sandbox-folder.ts';
+import { follow } from './follow/follow.ts';
 import { gateway } from './gateway/gateway.ts';
 import { SETTINGS } from './ids.ts';
 import { useTranslation } from './l10n.ts';
@@ -55,6 +57,8 @@ const FEATURES: readonly Feature[] = [
   exportPatch,
   git,
   oldCheckpoints,
+  sandboxFolder,
+  follow,
   decorations,
   fileTimeline,
   stepping,

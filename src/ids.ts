@@ -39,6 +39,15 @@ export const COMMANDS = {
   exportPatch: 'teleportEnv.exportPatch',
   createGitBranch: 'teleportEnv.createGitBranch',
   fetchCommits: 'teleportEnv.fetchCommits',
+  openSandboxFolder: 'teleportEnv.openSandboxFolder',
+  addSandboxFolder: 'teleportEnv.addSandboxFolder',
+  // the workspace beside the sandbox
+  toggleFollow: 'teleportEnv.toggleFollow',
+  followConflicts: 'teleportEnv.followConflicts',
+  takeSandboxFile: 'teleportEnv.takeSandboxFile',
+  takeWorkspaceFile: 'teleportEnv.takeWorkspaceFile',
+  takeAllSandboxFiles: 'teleportEnv.takeAllSandboxFiles',
+  compareFile: 'teleportEnv.compareFile',
   // ports
   openPort: 'teleportEnv.openPort',
   previewPort: 'teleportEnv.previewPort',

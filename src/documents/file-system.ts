@@ -18,9 +18,12 @@ import { HelperError } from '../connection/errors.ts';
 import { SCHEME } from '../ids.ts';
 import { t } from '../l10n.ts';
 import { bytes } from '../views/words.ts';
-import { type Address, addressOf, authorityOf, NOTHING } from './address.ts';
+import { type Address, addressOf, authorityOf, isLive, NOTHING } from './address.ts';
+import { FolderWatches } from './folder-watches.ts';
 
 const CHUNK = 4_194_304;
+/** Bytes that one request writes at most. */
+const PART = 8_388_608;
 /** An editor holds no more anyway. */
 const LARGEST = 64_000_000;
 const TYPES: Record<Found['type'], FileType> = {
@@ -42,11 +45,14 @@ class MomentFiles implements FileSystemProvider, Disposable {
   private readonly changed = new EventEmitter<FileChangeEvent[]>();
   readonly onDidChangeFile = this.changed.event;
   private readonly disposable: Disposable;
+  private readonly watches: FolderWatches;
 
   constructor(private readonly app: App) {
     const { helper } = app;
+    this.watches = new FolderWatches(helper, (events) => this.changed.fire(events));
     this.disposable = Disposable.from(
       this.changed,
+      this.watches,
       // Open documents of a checkpoint that goes say so; those of a live branch follow it.
       helper.onNotification('checkpoint/removed', ({ sandbox, checkpoint }) =>
         this.fire(sandbox, checkpoint, FileChangeType.Deleted),
@@ -69,7 +75,7 @@ class MomentFiles implements FileSystemProvider, Disposable {
       ctime: found.mtimeMs,
       mtime: found.mtimeMs,
       size: found.size,
-      permissions: FilePermission.Readonly,
+      ...(isLive(address) ? {} : { permissions: FilePermission.Readonly }),
     };
   }
 
@@ -97,24 +103,50 @@ class MomentFiles implements FileSystemProvider, Disposable {
     }
   }
 
-  watch(): Disposable {
-    return new Disposable(() => {});
+  watch(uri: Uri): Disposable {
+    const address = addressOf(uri);
+    if (!address || address === NOTHING || !isLive(address)) return new Disposable(() => {});
+    return this.watches.add(uri, address);
   }
 
-  createDirectory(): never {
-    throw readOnly();
+  async createDirectory(uri: Uri): Promise<void> {
+    const where = this.living(uri);
+    await this.asking(uri, () => this.app.helper.ask('file/mkdir', where));
+    this.changed.fire([{ type: FileChangeType.Created, uri }]);
   }
 
-  writeFile(): never {
-    throw readOnly();
+  async writeFile(uri: Uri, content: Uint8Array, options: { create: boolean; overwrite: boolean }): Promise<void> {
+    const where = this.living(uri);
+    for (let offset = 0; ; offset += PART) {
+      const data = Buffer.from(
+        content.buffer,
+        content.byteOffset + offset,
+        Math.min(PART, content.byteLength - offset),
+      );
+      const truncate = offset + data.length >= content.byteLength;
+      const part = { ...where, ...(offset === 0 ? options : {}), offset, truncate, data: data.toString('base64') };
+      await this.asking(uri, () => this.app.helper.ask('file/write', part));
+      if (truncate) break;
+    }
+    this.changed.fire([{ type: FileChangeType.Changed, uri }]);
   }
 
-  delete(): never {
-    throw readOnly();
+  async delete(uri: Uri, { recursive }: { recursive: boolean }): Promise<void> {
+    const where = this.living(uri);
+    await this.asking(uri, () => this.app.helper.ask('file/remove', { ...where, recursive }, { timeoutMs: 0 }));
+    this.changed.fire([{ type: FileChangeType.Deleted, uri }]);
   }
 
-  rename(): never {
-    throw readOnly();
+  async rename(from: Uri, to: Uri, { overwrite }: { overwrite: boolean }): Promise<void> {
+    const { path, ...where } = this.living(from);
+    const target = this.living(to);
+    if (from.authority !== to.authority) throw FileSystemError.Unavailable(t('Two moments are two file systems.'));
+    const params = { ...where, from: path, to: target.path, overwrite };
+    await this.asking(overwrite ? from : to, () => this.app.helper.ask('file/rename', params));
+    this.changed.fire([
+      { type: FileChangeType.Deleted, uri: from },
+      { type: FileChangeType.Created, uri: to },
+    ]);
   }
 
   dispose(): void {
@@ -125,6 +157,14 @@ class MomentFiles implements FileSystemProvider, Disposable {
     const address = addressOf(uri);
     if (!address) throw FileSystemError.FileNotFound(uri);
     return address;
+  }
+
+  /** Where to write. */
+  private living(uri: Uri): { sandbox: string; branch?: string; path: string } {
+    const address = this.address(uri);
+    if (address === NOTHING || !isLive(address)) throw readOnly();
+    const { sandbox, at, path } = address;
+    return at === 'head' ? { sandbox, path } : { sandbox, branch: at, path };
   }
 
   private async asking<T>(uri: Uri, work: () => Promise<T>): Promise<T> {
@@ -139,7 +179,7 @@ class MomentFiles implements FileSystemProvider, Disposable {
     const events = workspace.textDocuments.flatMap(({ uri }) => {
       const address = uri.scheme === SCHEME ? addressOf(uri) : undefined;
       if (!address || address === NOTHING || address.sandbox !== sandbox) return [];
-      const hit = at === undefined || (at === 'branches' ? address.at.startsWith('b') : address.at === at);
+      const hit = at === undefined || (at === 'branches' ? isLive(address) : address.at === at);
       return hit ? [{ type, uri }] : [];
     });
     if (events.length > 0) this.changed.fire(events);
@@ -168,7 +208,9 @@ function toFileSystemError(uri: Uri, error: unknown): unknown {
     case 'notAFile':
       return FileSystemError.FileIsADirectory(uri);
     case 'notAllowed':
-      return FileSystemError.NoPermissions(uri);
+      return FileSystemError.NoPermissions(error.message);
+    case 'pathExists':
+      return FileSystemError.FileExists(uri);
     default:
       return FileSystemError.Unavailable(error.message);
   }
@@ -176,6 +218,6 @@ function toFileSystemError(uri: Uri, error: unknown): unknown {
 
 export const fileSystem: Feature = (app) => {
   const provider = new MomentFiles(app);
-  const options = { isReadonly: true, isCaseSensitive: true };
+  const options = { isCaseSensitive: true };
   return Disposable.from(provider, workspace.registerFileSystemProvider(SCHEME, provider, options));
 };

@@ -52,6 +52,8 @@ async function showActions(app: App): Promise<void> {
       add('terminal', t('Open terminal'), COMMANDS.openTerminal);
       add('check-all', t('Apply to workspace…'), COMMANDS.apply);
       add('sparkle', t('Model gateway…'), COMMANDS.modelGateway);
+      add('sync', t('Follow the sandbox in the workspace, or stop'), COMMANDS.toggleFollow);
+      add('folder-opened', t('Open sandbox as folder'), COMMANDS.openSandboxFolder);
       add('debug-stop', t('Stop sandbox'), COMMANDS.stopSandbox);
     } else add('play', t('Start sandbox'), COMMANDS.startSandbox);
     line('');

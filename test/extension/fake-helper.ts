@@ -168,6 +168,9 @@ const ANSWERS: Record<string, (p: P) => unknown> = {
       { name: 'src', type: 'folder', files: 12, bytes: 40_000_000 },
     ],
   }),
+  'follow/get': (p) => ({ on: false, to: sandboxOf(p.sandbox).workspace, at: null, conflicts: [] }),
+  'file/watch': () => ({ watch: 'w1', live: false }),
+  'file/unwatch': () => ({}),
   'apply/plan': () => ({
     to: workspace,
     from: 'b1',

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { PlannedChange } from '../../../helper/protocol/bridge.ts';
 import type { Change } from '../../../helper/protocol/model.ts';
-import { addressOf, authorityOf } from '../../../src/documents/address.ts';
+import { addressOf, authorityOf, isLive } from '../../../src/documents/address.ts';
 import { applyLines, outcomeWords } from '../../../src/documents/apply-model.ts';
 import { pairsOf, titleOf } from '../../../src/documents/comparison.ts';
 
@@ -10,6 +10,12 @@ describe('files of a moment', () => {
     const address = { sandbox: 's1', at: 'k4', path: '/home/me/a b#?.txt' };
     assert.deepEqual(addressOf({ authority: authorityOf(address), path: address.path }), address);
     assert.equal(addressOf({ authority: 'nothing', path: '/a' }), 'nothing');
+    const head = { ...address, at: 'head' };
+    assert.deepEqual(addressOf({ authority: authorityOf(head), path: head.path }), head);
+    assert.deepEqual(
+      ['head', 'b2', 'k2'].map((at) => isLive({ at })),
+      [true, true, false],
+    );
   });
 
   it('have no address outside a sandbox', () => {
