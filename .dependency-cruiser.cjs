@@ -34,7 +34,8 @@ module.exports = {
       from: { path: '^src/connection/multipass/workspace/' },
       to: {
         path: '^(helper|test|scripts)/',
-        pathNot: '^helper/(protocol/|client/(apply/|git/|connection\\.ts$|create\\.ts$|measure\\.ts$|on-create\\.ts$))',
+        pathNot:
+          '^helper/(protocol/|client/(apply/|follow/|git/|connection\\.ts$|create\\.ts$|measure\\.ts$|on-create\\.ts$))',
       },
     },
     {

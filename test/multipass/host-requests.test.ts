@@ -151,6 +151,16 @@ describe('requests about a folder of this host', () => {
     assert.ok(!asked.some((method) => method.startsWith('apply/')), 'the machine was asked to apply');
   });
 
+  it('lets the folder here follow', async () => {
+    writeFileSync(join(dir, 'a.txt'), 'one');
+    const { send, asked } = machine({ 'a.txt': 'one' }, { 'a.txt': 'two', 'node_modules/x.js': '' });
+    await ask('follow/set', { sandbox: 's1', on: true }, send);
+    const done = await ask<BridgeResult<'follow/sync'>>('follow/sync', { sandbox: 's1' }, send);
+    assert.deepEqual([done.to, done.written, done.conflicts], [dir, ['a.txt'], []]);
+    assert.equal(readFileSync(join(dir, 'a.txt'), 'utf8'), 'two');
+    assert.ok(!asked.some((method) => method.startsWith('follow/')), 'the machine was asked to follow');
+  });
+
   it('a folder of the machine’s own, and everything else, is the machine’s business', () => {
     assert.equal(answerHere(host(), 'workspace/measure', { workspace: '/srv' }), undefined);
     assert.equal(answerHere(host(), 'sandbox/create', { workspace: '/srv' }), undefined);

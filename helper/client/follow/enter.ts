@@ -16,6 +16,8 @@ import { judgeEntering } from './decide.ts';
 
 /** Bytes of one `file/write`. */
 const PART = 8 << 20;
+/** Windows has none of its own: those inside stay as they are. */
+const KEEPS_MODES = process.platform !== 'win32';
 /** A folder that was put into the workspace with more in it than that is no save. */
 const MOST = 20_000;
 
@@ -144,7 +146,7 @@ async function send(helper: Requester, to: To, path: string, ours: Snapshot, loc
       const first = offset === 0 ? { expected: was && { size: was.size, mtimeMs: was.mtimeMs } } : {};
       const data = part.toString('base64');
       // The last one sets permissions: they may forbid to write on.
-      const more = { offset, data, truncate: last, ...(last ? { mode: ours.mode } : {}), ...first };
+      const more = { offset, data, truncate: last, ...(last && KEEPS_MODES ? { mode: ours.mode } : {}), ...first };
       await inFolder(helper, to, path, () => helper.request('file/write', { ...to(path), ...more }));
       offset += part.length;
       if (last) return { type: 'file' as const, mode: ours.mode, size: offset, key: `file:${hash.digest('hex')}` };

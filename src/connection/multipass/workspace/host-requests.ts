@@ -3,13 +3,21 @@
  * can't see it. The comparing and the writing are those of the client process; only where the files are differs.
  */
 import { performPrepared, prepareApply } from '../../../../helper/client/apply/index.ts';
+import type { Plan } from '../../../../helper/client/apply/plan.ts';
 import type { Requester, RequestOptions } from '../../../../helper/client/connection.ts';
 import { withGit } from '../../../../helper/client/create.ts';
+import {
+  enterFollow,
+  type FollowOptions,
+  getFollow,
+  setFollow,
+  syncFollow,
+} from '../../../../helper/client/follow/index.ts';
 import { fetchCommits, targetOf } from '../../../../helper/client/git/arrive.ts';
 import { branchFromSandbox } from '../../../../helper/client/git/branch.ts';
 import { measureWorkspace } from '../../../../helper/client/measure.ts';
 import { postCreateCommand } from '../../../../helper/client/on-create.ts';
-import { BRIDGE_METHODS, type BridgeResult } from '../../../../helper/protocol/bridge.ts';
+import { BRIDGE_METHODS, type BridgeParsed, type BridgeResult } from '../../../../helper/protocol/bridge.ts';
 import { TeleportError } from '../../../../helper/protocol/errors.ts';
 import type { NotificationParams } from '../../../../helper/protocol/methods.ts';
 import { t } from '../../../l10n.ts';
@@ -53,6 +61,10 @@ export function answerHere(host: HostSide, method: string, params: object): Answ
     'apply/perform': (asked, signal, send, tell) => here(perform(host, asked, signal, send, tell)),
     'git/fetch': (asked, signal, send) => here(fetchHere(host, asked, signal, send)),
     'git/branch': (asked, signal, send) => here(branchHere(host, asked, signal, send)),
+    'follow/get': follows(host, 'follow/get', getFollow),
+    'follow/set': follows(host, 'follow/set', setFollow),
+    'follow/sync': follows(host, 'follow/sync', syncFollow),
+    'follow/enter': follows(host, 'follow/enter', enterFollow),
   };
   if (workspace !== undefined && host.hostFolder(workspace) === null) return undefined;
   if (workspace === undefined && sandbox === undefined) return undefined;
@@ -175,6 +187,31 @@ async function perform(host: HostSide, params: object, signal: AbortSignal, send
   const done = await performPrepared(prepared, { paths, force }, { signal, onProgress });
   const { conflicts, failed } = done;
   return { to: prepared.to, applied: done.applied.map((change) => change.path), conflicts, failed };
+}
+
+type FollowMethod = 'follow/get' | 'follow/set' | 'follow/sync' | 'follow/enter';
+
+/** What follows is the folder here, by the client process's own code. */
+function follows<M extends FollowMethod>(
+  host: HostSide,
+  method: M,
+  act: (helper: Requester, params: BridgeParsed<M>, options: FollowOptions) => Promise<unknown>,
+): Answer {
+  return (params: object, signal, send) => {
+    let folder = '';
+    const folderOf = (workspace: string) => {
+      const found = host.hostFolder(workspace);
+      if (found === null)
+        throw new TeleportError('workspaceMissing', t('{0} is a folder of the machine’s own.', workspace), {
+          hint: t('Only a folder of this computer can follow.'),
+        });
+      folder = found;
+      return found;
+    };
+    const fit = async (plan: Plan) => fitting(plan, await lookAtDisk(folder, new Set(host.exclude())));
+    const parsed = BRIDGE_METHODS[method].params.parse(params) as BridgeParsed<M>;
+    return here(act(requester(send, signal), parsed, { signal, folderOf, fit }));
+  };
 }
 
 /** The client code's way to ask, over the extension's. Errors become those that each side knows. */
