@@ -1,5 +1,6 @@
 /** A daemon of the benchmark's own, so that nobody's sandboxes are touched and nobody's standbys help. Root only. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, openSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -85,9 +86,9 @@ async function unmount(path: string): Promise<void> {
   }
 }
 
-/** The daemon's folder of control groups is named after its state folder. */
+/** The daemon's folder of control groups is named after its state folder (helper/engine/cgroup.ts). */
 function removeGroups(state: string): void {
-  const suffix = Buffer.from(state).toString('hex').slice(-24);
+  const suffix = createHash('sha256').update(state).digest('hex').slice(0, 24);
   for (const base of ['/sys/fs/cgroup', '/sys/fs/cgroup/unified']) {
     const mine = join(base, `teleport-env-${suffix}`);
     let names: string[] = [];

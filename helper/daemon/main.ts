@@ -4,7 +4,7 @@ import { existsSync, readFileSync, statSync, unlinkSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Cgroup, findCgroup2 } from '../engine/cgroup.ts';
+import { Cgroup, findCgroup2, groupName } from '../engine/cgroup.ts';
 import { type CheckResult, check } from '../engine/criu-check.ts';
 import { doctor } from '../engine/doctor.ts';
 import { Layout } from '../engine/layout.ts';
@@ -55,7 +55,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   if (!found.ok) throw unfit(found);
   const volume = await openVolume(state, options.volumeBytes);
   keepReserve(join(volume.path, 'reserve'));
-  const cgroups = Cgroup.make(join(cgroupMount, cgroupName(state))).path;
+  const cgroups = Cgroup.make(join(cgroupMount, groupName(state, STATE))).path;
   Cgroup.make(join(cgroups, 'helper'));
   const machine: Machine = {
     layout: new Layout(state, run),
@@ -139,11 +139,6 @@ export async function examine(): Promise<Need[]> {
   if (!programs) return await doctor({ state: STATE, criu: null });
   if (process.geteuid?.() !== 0) return await doctor({ state: STATE, criu: undefined });
   return await doctor({ state: STATE, criu: await check({ binary: programs.criu }) });
-}
-
-/** One group per state folder, so that two daemons never meet. */
-function cgroupName(state: string): string {
-  return state === STATE ? 'teleport-env' : `teleport-env-${Buffer.from(state).toString('hex').slice(-24)}`;
 }
 
 /** Beside this program in /opt/teleport-env/VERSION; from a checkout (as root, for tests), what the scripts built. */

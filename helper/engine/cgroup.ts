@@ -3,6 +3,7 @@
  * The freezer is part of cgroup v2's core, so no controller need be enabled; the payload can't notice being frozen
  * (unlike SIGSTOP). Source: Documentation/admin-guide/cgroup-v2.rst, "Core Interface Files".
  */
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,6 +17,12 @@ export function findCgroup2(mountinfo = readFileSync('/proc/self/mountinfo', 'ut
     if (after?.startsWith('cgroup2 ')) return before!.split(' ')[4]!;
   }
   return null;
+}
+
+/** Folder of a daemon's groups, one per state folder, so that two daemons never meet: the installed one's has the plain name. */
+export function groupName(state: string, installed: string): string {
+  if (state === installed) return 'teleport-env';
+  return `teleport-env-${createHash('sha256').update(state).digest('hex').slice(0, 24)}`;
 }
 
 export class Cgroup {

@@ -8,9 +8,9 @@
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { findCgroup2 } from '../../helper/engine/cgroup.ts';
+import { findCgroup2, groupName } from '../../helper/engine/cgroup.ts';
 
 export const MARK = 'TELEPORT_ENV_TEST_RUN';
 /** What is being taken down in the background gets so long. */
@@ -108,11 +108,15 @@ function groups(): string[] {
     .map((name) => join(mount, name));
 }
 
-/** A group's name ends with the end of its state folder's path, in hexadecimal. */
+/** A group is named after its state folder, and that stands among the words that a daemon was started with. */
 function servedByOthers(group: string, mine: Set<number>): boolean {
-  const end = Buffer.from(group.slice(group.lastIndexOf('-') + 1), 'hex').toString();
-  if (end === '') return false;
-  return pids().some((pid) => !mine.has(pid) && commandLine(pid).includes(end));
+  return pids().some(
+    (pid) =>
+      !mine.has(pid) &&
+      commandLine(pid)
+        .split(' ')
+        .some((word) => word.startsWith('/') && groupName(word, '') === basename(group)),
+  );
 }
 
 function removeGroup(path: string): void {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '../../helper/client/connection.ts';
+import { groupName } from '../../helper/engine/cgroup.ts';
 import { findMeans, Limiter, v1Mount } from '../../helper/engine/limits.ts';
 import type { TeleportError } from '../../helper/protocol/errors.ts';
 import type { Params, Result } from '../../helper/protocol/methods.ts';
@@ -160,9 +161,8 @@ E`);
       await make({ processes: 50 });
       await connection.request('sandbox/remove', { sandbox });
       sandbox = '';
-      const suffix = Buffer.from(helper.state).toString('hex').slice(-24);
       const left = ['/sys/fs/cgroup/pids', '/sys/fs/cgroup/memory']
-        .map((mount) => join(mount, `teleport-env-${suffix}`))
+        .map((mount) => join(mount, groupName(helper.state, '')))
         .filter((dir) => existsSync(dir) && readdirSync(dir, { withFileTypes: true }).some((e) => e.isDirectory()));
       assert.deepEqual(left, []);
     });
