@@ -244,10 +244,10 @@ export class Branches {
     const branch = this.branch(this.branchRecord(id, role, checkpoint, live), live, ground.layout);
     try {
       writeRecord(ground.layout.file, branch.record);
-      faultPoint('branch:recorded');
+      faultPoint('branch:recorded', live.pid);
       if (role !== 'standby') {
         await branch.sessions.start();
-        faultPoint('branch:answers');
+        faultPoint('branch:answers', live.pid);
         steps.done('init answers');
         this.enlist(branch);
       } else {
@@ -255,9 +255,11 @@ export class Branches {
         branch.shell.attachAhead();
       }
       return branch;
-    } catch (error) {
+    } catch (cause) {
       await branch.end('it could not be started');
-      throw error;
+      if ((cause as NodeJS.ErrnoException).code === 'ENOSPC' || cause instanceof TeleportError) throw cause;
+      const text = `the processes of ${checkpoint} ended as soon as they had been restored: ${(cause as Error).message}`;
+      throw new TeleportError('restoreFailed', text, { hint: 'try again', cause });
     }
   }
 
@@ -294,7 +296,7 @@ export class Branches {
         if (role === 'fork') standby.update({ role });
         this.gateway?.listen(standby);
         standby.live.cgroup.thaw();
-        faultPoint('head:thawed');
+        faultPoint('head:thawed', standby.live.pid);
         await standby.sessions.start();
         steps.done('standby thawed, init answers');
         standby.record = { ...standby.record, role, activated: true };

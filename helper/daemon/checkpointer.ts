@@ -66,10 +66,6 @@ export class Checkpointer {
     manifest.parent = branch.record.checkpoint;
     manifest.base = branch.record.base;
     manifest.processes = branch.info().processes;
-    branch.gateway?.hold();
-    await branch.sessions.quiesce();
-    faultPoint('take:quiesced');
-    steps.done('connections let go');
     let successor = branch;
     let rotated = false;
     let connected = false;
@@ -83,13 +79,17 @@ export class Checkpointer {
       if (!connected) await this.takeUp(branch);
     };
     try {
+      branch.gateway?.hold();
+      await branch.sessions.quiesce();
+      faultPoint('take:quiesced', branch.live.pid);
+      steps.done('connections let go');
       const captured = words.filesOnly
         ? await captureFiles(branch.live, branch.layout, place, steps)
         : await capture(machine, branch.live, branch.layout, place, words.way ?? 'auto', steps, branch.takeDump());
       rotated = captured.rotated;
-      faultPoint('take:captured');
+      faultPoint('take:captured', branch.live.pid);
       manifest.pins = await this.pin(branch, place);
-      faultPoint('take:pinned');
+      faultPoint('take:pinned', branch.live.pid);
       manifest.rotated = rotated;
       manifest.stoppedMs = captured.stoppedMs;
       this.catalogue.add(manifest);
@@ -116,7 +116,7 @@ export class Checkpointer {
       if (used) manifest.usage = used;
       branch.record = { ...branch.record, used: undefined };
       writeRecord(place.manifest, manifest);
-      faultPoint('take:written');
+      faultPoint('take:written', branch.live.pid);
     } catch (error) {
       if (successor === branch) {
         if (manifest.usage) branch.record = { ...branch.record, used: manifest.usage };
@@ -129,7 +129,7 @@ export class Checkpointer {
     steps.done('changes counted, manifest written');
     successor.record = { ...successor.record, checkpoint: id };
     if (!(leaving && rotated)) successor.update({});
-    faultPoint('take:done');
+    faultPoint('take:done', branch.live.pid);
     this.state.tell('checkpoint/added', { sandbox: this.state.record.id, checkpoint: toCheckpoint(manifest) });
     const takeBack = async (): Promise<void> => {
       if (rotated) {
@@ -181,7 +181,7 @@ export class Checkpointer {
     const role = branch.record.role;
     const successor = await this.branches.make(checkpoint, role, steps);
     await successor.sessions.inherit(branch.sessions.listeners, 'missed');
-    faultPoint('take:replaced');
+    faultPoint('take:replaced', successor.live.pid);
     this.branches.live.delete(branch.id);
     if (this.state.record.head === branch.id) this.state.save({ head: successor.id, current: checkpoint });
     rotationDone(this.state.layout.checkpoint(checkpoint));

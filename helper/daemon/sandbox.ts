@@ -271,7 +271,7 @@ export class Sandbox {
       const taken = await this.checkpointer.take(old, { kind: 'saved', label: null }, steps, true);
       saved = taken.manifest.id;
       takeBack = taken.takeBack;
-      faultPoint('head:saved');
+      faultPoint('head:saved', old.live.pid);
     }
     let next: { branch: Branch; path: 'warm' | 'cold' };
     try {
@@ -281,7 +281,7 @@ export class Sandbox {
       this.changed();
       throw error;
     }
-    faultPoint('head:obtained');
+    faultPoint('head:obtained', next.branch.live.pid);
     const { branch, path } = next;
     const rollbackMs = steps.total;
     const undo = this.state.record.undo.filter((id) => cause !== 'undo' || id !== this.state.record.undo.at(-1));
@@ -306,7 +306,7 @@ export class Sandbox {
     }
     // A standby that runs tells the next helper where the head went; of others the record must.
     if (path === 'cold' || cause === 'promote') this.state.save({});
-    faultPoint('head:recorded');
+    faultPoint('head:recorded', branch.live.pid);
     const moved = { head: branch.id, checkpoint, rollbackMs, path, saved, steps: steps.all };
     // Nothing that the caller waits for: the answer goes out first (the connection takes a few turns of the event loop for it).
     setTimeout(() => {

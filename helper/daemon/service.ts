@@ -533,6 +533,7 @@ export class Service {
     'file/read': async ({ sandbox, at, path, offset, length }, client) => {
       const file = this.find(client, sandbox).readable(at, client.owner.uid).open(path);
       try {
+        faultPoint('fs:read');
         const data = file.read(offset, length);
         return { data: data.toString('base64'), size: file.size, eof: offset + data.length >= file.size };
       } finally {

@@ -23,6 +23,9 @@ import { makeLike, removeTree } from './trees.ts';
 
 const run = promisify(execFile);
 
+/** How often one looks whether the PID 1 that is being restored lives. */
+const WATCH_MS = 100;
+
 /** Where a branch is made, and on what. */
 export interface Ground {
   layout: BranchLayout;
@@ -41,12 +44,16 @@ export interface Live {
   cgroup: Cgroup;
 }
 
-/** Field 22 of /proc/PID/stat, or null where there is no such process (or only its zombie). */
+/** Of include/linux/sched.h. A PID 1 can stay in that state: it waits for its children, whose tracer waits for it. */
+const PF_EXITING = 4;
+
+/** Field 22 of /proc/PID/stat, or null where there is no such process, or only one that is ending or has ended. */
 export function startTimeOf(pid: number): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' || fields[0] === 'X' ? null : fields[19]!;
+    const over = fields[0] === 'Z' || fields[0] === 'X' || (Number(fields[6]) & PF_EXITING) !== 0;
+    return over ? null : fields[19]!;
   } catch {
     return null;
   }
@@ -87,7 +94,7 @@ export async function launch(machine: Machine, ground: Ground, payload: Payload,
     const { stdout } = await run(machine.init, words, { env: {}, timeout: 20_000 });
     const pid = Number(stdout.trim());
     machine.limiter.apply(cgroup.path, pid, ground.limits);
-    faultPoint('branch:live');
+    faultPoint('branch:live', pid);
     return { pid, startTime: startTimeOf(pid) ?? '', cgroup };
   } catch (cause) {
     await abandon(ground, cgroup);
@@ -139,8 +146,9 @@ export async function activate(
   }
   steps.done('branch folder and cgroup made');
   const checked = options.check?.();
-  const damaged = new AbortController();
-  checked?.catch(() => damaged.abort()); // told below
+  const hopeless = new AbortController();
+  checked?.catch(() => hopeless.abort()); // told below
+  let watch: NodeJS.Timeout | undefined;
   try {
     faultPoint('branch:prepared');
     const criu = options.ahead?.waiting ? options.ahead : beginRestore(machine, ground.cgroup);
@@ -155,17 +163,18 @@ export async function activate(
         tcpEstablished: true,
         fileLocks: true,
         logLevel: 2,
-        // CRIU can wait for ever for pages that are not there.
-        signal: damaged.signal,
+        // CRIU can wait for ever for pages that are not there, or for a PID 1 that was killed.
+        signal: hopeless.signal,
         killAfterMs: 300,
       },
       {
         'setup-namespaces': (root) => {
           pidOf.root = root!;
           park(root!);
+          watch = setInterval(() => startTimeOf(root!) === null && hopeless.abort(), WATCH_MS).unref();
         },
         'pre-resume': async () => {
-          faultPoint('branch:restoring');
+          faultPoint('branch:restoring', pidOf.root);
           await checked;
           settle(pidOf.root);
           machine.limiter.apply(cgroup.path, pidOf.root, ground.limits);
@@ -174,7 +183,7 @@ export async function activate(
         },
       },
     );
-    faultPoint('branch:live');
+    faultPoint('branch:live', pid);
     steps.done('layers mounted read-only, image restored');
     const startTime = startTimeOf(pid);
     if (!startTime) throw new Error('the restored processes ended at once');
@@ -183,6 +192,8 @@ export async function activate(
     await abandon(ground, cgroup);
     await checked; // that the image is damaged says more than what CRIU found
     throw explainRestore(cause, ground);
+  } finally {
+    clearInterval(watch);
   }
 }
 
@@ -194,7 +205,8 @@ function isFull({ layout }: Ground): boolean {
 
 function explainRestore(cause: unknown, ground: Ground): TeleportError {
   const text = `the checkpoint could not be restored: ${(cause as Error).message}`;
-  const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC' || /No space left/.test(text) || isFull(ground);
+  const full =
+    (cause as NodeJS.ErrnoException).code === 'ENOSPC' || /ENOSPC|No space left/.test(text) || isFull(ground);
   return full
     ? new TeleportError('volumeFull', `${text} (the state volume is full)`, {
         hint: 'teleport-env gc frees space',

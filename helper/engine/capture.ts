@@ -5,8 +5,9 @@
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { TeleportError } from '../protocol/errors.ts';
-import type { Live } from './branch.ts';
+import { type Live, startTimeOf } from './branch.ts';
 import { copyIndexOnly, copyTree } from './copy.ts';
 import { CriuError, dump } from './criu.ts';
 import { beginDump } from './criu-ahead.ts';
@@ -22,6 +23,8 @@ import { countEntries, moveChildren, removeTree } from './trees.ts';
 
 /** Above that many entries rotating stops the payload for a shorter time than copying (measured: they cross at 500-700). */
 const ROTATE_ABOVE = 600;
+/** By then a process that could not go on has ended. */
+const LAST_MOMENTS_MS = 50;
 /** Deleted but open files are kept in the image up to that size. CRIU's default, 1 MiB, fails databases and editors. */
 const GHOST_LIMIT = 1 << 30;
 
@@ -54,11 +57,12 @@ export async function capture(
   // A successor would lose the connections to the outside.
   const mayRotate = way === 'auto' && !reachesOutside(live.pid);
   let rotate = way === 'rotate' || (mayRotate && countEntries(from.upper, ROTATE_ABOVE) >= ROTATE_ABOVE);
-  faultPoint('capture:begun');
+  faultPoint('capture:begun', live.pid);
   const index = join(from.work, 'index');
   const began = performance.now();
   let copying: Promise<void> = Promise.resolve();
   let moved = false;
+  let processes: ProcessOf[] = [];
   try {
     const { path } = live.cgroup;
     const criu = ahead?.waiting ? ahead : beginDump(machine, live.pid);
@@ -81,13 +85,13 @@ export async function capture(
         {
           // Called once everything stands still. CRIU goes on when this returns, and waits in post-dump: the copy runs beside it.
           'query-ext-files': () => {
-            faultPoint('capture:stopped');
+            faultPoint('capture:stopped', live.pid);
             if (!rotate) copying = soon(() => copyFiles(from, to));
             copying.catch(() => {}); // told in post-dump
           },
           'post-dump': async () => {
             await copying;
-            faultPoint('capture:copied');
+            faultPoint('capture:copied', live.pid);
             const remaps = hasRemaps(to.image);
             // CRIU makes names for deleted open files, and takes them away when it ends: too early for moving the layer.
             if (rotate) rotate = !remaps;
@@ -101,8 +105,10 @@ export async function capture(
           },
         },
       );
-    faultPoint('capture:dumped');
-    const { stats } = await machine.limiter.withoutMemoryLimit(path, dumping);
+    const dumped = machine.limiter.withoutMemoryLimit(path, dumping);
+    processes = processesOf(live); // while CRIU starts
+    const { stats } = await dumped;
+    faultPoint('capture:dumped', live.pid);
     // A branch is restored into a control group of its own, whatever the one was that it is dumped in.
     rmSync(join(to.image, 'cgroup.img'), { force: true });
     steps.done(rotate ? 'processes dumped' : 'processes dumped, changed files copied');
@@ -110,10 +116,10 @@ export async function capture(
       await live.cgroup.frozen();
       mkdirSync(to.layer);
       noteRotation(from, to);
-      faultPoint('capture:moving');
+      faultPoint('capture:moving', live.pid);
       moved = true;
       moveChildren(from.upper, to.layer);
-      faultPoint('capture:moved');
+      faultPoint('capture:moved', live.pid);
       if (existsSync(index)) copyIndexOnly(index, to.index);
       steps.done('upperdir became a layer');
     } else if (hasRemaps(to.image)) removeRemaps(live.pid, remapsIn(to.layer));
@@ -127,8 +133,30 @@ export async function capture(
     if (moved) rejoin(to, from);
     if (rotate) live.cgroup.thaw();
     await removeTree(to.dir);
-    throw explain(cause);
+    const crashed = cause instanceof CriuError && cause.code === 'crashed';
+    throw explain(cause, crashed ? await lost(processes) : []);
   }
+}
+
+/** A process of the payload: its pid on the host and inside, and what it is. */
+interface ProcessOf {
+  pid: number;
+  inner: number;
+  name: string;
+  startTime: string | null;
+}
+
+function processesOf(live: Live): ProcessOf[] {
+  return live.cgroup.pids().flatMap((pid) => {
+    const inner = innerPid(pid);
+    return inner === null ? [] : [{ pid, inner, name: nameOf(pid), startTime: startTimeOf(pid) }];
+  });
+}
+
+/** CRIU runs code of its own in the processes that it dumps; one that it is killed in goes on into that code, and ends of SIGTRAP. */
+async function lost(processes: ProcessOf[]): Promise<ProcessOf[]> {
+  await sleep(LAST_MOMENTS_MS);
+  return processes.filter(({ pid, startTime }) => startTime !== null && startTimeOf(pid) !== startTime);
 }
 
 /** After the event loop's current turn, in which CRIU gets its answer. */
@@ -191,7 +219,7 @@ export function undoRotation(from: BranchLayout, to: CheckpointLayout): void {
   rejoin(to, from);
 }
 
-function explain(cause: unknown): TeleportError {
+function explain(cause: unknown, ended: ProcessOf[] = []): TeleportError {
   const error = cause instanceof CriuError && cause.code === 'hook' ? cause.cause : cause;
   const full = error instanceof CriuError && error.reason === 'noSpace';
   if (full || (error as NodeJS.ErrnoException).code === 'ENOSPC' || /No space left/.test(String(error)))
@@ -205,27 +233,46 @@ function explain(cause: unknown): TeleportError {
     );
   if (!(error instanceof CriuError))
     return new TeleportError('internal', `the checkpoint could not be made: ${(error as Error).message}`, { cause });
-  const culprit = error.process && { pid: insidePid(error.process.pid), command: error.process.command ?? '' };
+  if (error.code === 'crashed' || error.code === 'notStarted') return broken(error, ended);
+  const culprit = error.process && {
+    pid: innerPid(error.process.pid) ?? error.process.pid,
+    command: error.process.command ?? '',
+  };
   const message = culprit
     ? error.message.replace(new RegExp(`\\b${error.process!.pid}\\b`, 'g'), `${culprit.pid}`)
     : error.message;
   return new TeleportError('cannotCapture', message, {
-    hint:
-      error.code === 'crashed'
-        ? 'processes that it was just looking at may have ended with it: where one is missed, roll back to the newest checkpoint'
-        : 'end that process, or make a checkpoint of files only',
+    hint: 'end that process, or make a checkpoint of files only',
     process: culprit,
     resource: error.resource,
     cause,
   });
 }
 
-/** The number that a process of a branch has in there: the one that whoever is told can use. */
-function insidePid(pid: number): number {
+/** CRIU itself did not last: no process of the payload stood in the way. */
+function broken(error: CriuError, ended: ProcessOf[]): TeleportError {
+  const names = ended.map(({ name, inner }) => `${name} (pid ${inner})`).join(', ');
+  return new TeleportError('cannotCapture', names ? `${error.message} ${names} ended with it.` : error.message, {
+    hint: ended.length ? 'roll back to the newest checkpoint: there they are alive' : 'try again',
+    ...(ended[0] ? { process: { pid: ended[0].inner, command: ended[0].name } } : {}),
+    cause: error,
+  });
+}
+
+/** The number that a process of a branch has in there, which is the one that whoever is told can use; null for one of ours. */
+function innerPid(pid: number): number | null {
   try {
-    const line = /^NSpid:[ \t]*(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
-    return Number(line?.[1]?.split('\t').at(-1) ?? pid);
+    const numbers = /^NSpid:[ \t]*(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]?.split('\t') ?? [];
+    return numbers.length > 1 ? Number(numbers.at(-1)) : null;
   } catch {
-    return pid; // it ended meanwhile
+    return null; // it ended meanwhile
+  }
+}
+
+function nameOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch {
+    return '';
   }
 }

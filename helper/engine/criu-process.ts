@@ -29,11 +29,14 @@ export class NoAnswer extends Error {
   readonly stderr: string;
   /** True when we killed it. */
   readonly killed: boolean;
-  constructor(message: string, more: { stderr: string; killed: boolean; cause?: unknown }) {
+  /** It did not end by itself. */
+  readonly signalled: boolean;
+  constructor(message: string, more: { stderr: string; killed: boolean; signalled?: boolean; cause?: unknown }) {
     super(message, { cause: more.cause });
     this.name = 'NoAnswer';
     this.stderr = more.stderr;
     this.killed = more.killed;
+    this.signalled = more.signalled ?? false;
   }
 }
 
@@ -46,6 +49,8 @@ export class CriuProcess {
   private readonly child: ChildProcess;
   private said = '';
   private over = false;
+  /** Ended by a signal. */
+  signalled = false;
 
   /** @throws NoAnswer where there is no such program */
   constructor(launch: CriuLaunch) {
@@ -67,9 +72,10 @@ export class CriuProcess {
     });
     this.ended = new Promise<string>((resolve, reject) => {
       this.child.once('error', reject);
-      this.child.once('exit', (code, signal) =>
-        resolve(signal ? `was ended by ${signal}` : `ended with exit code ${code}`),
-      );
+      this.child.once('exit', (code, signal) => {
+        this.signalled = signal !== null;
+        resolve(signal ? `was ended by ${signal}` : `ended with exit code ${code}`);
+      });
     });
     // A process that CRIU had begun to restore may hold the other end open when CRIU itself is gone.
     const hangUp = (): void => {

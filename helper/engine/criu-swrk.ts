@@ -40,7 +40,10 @@ export async function converse(criu: CriuLaunch | CriuProcess, request: Request,
     const end = await running.ended.catch((cause: unknown) => {
       throw new NoAnswer(`${command} could not be started`, { stderr: running.stderr, killed, cause });
     });
-    if (!response) throw new NoAnswer(`${command} ${end} without an answer`, { stderr: running.stderr, killed });
+    if (!response) {
+      const { stderr, signalled } = running;
+      throw new NoAnswer(`${signalled ? 'CRIU' : command} ${end} without an answer`, { stderr, killed, signalled });
+    }
     return { response, stderr: running.stderr };
   } finally {
     talk.kill?.removeEventListener('abort', kill);

@@ -26,6 +26,7 @@ import {
   RequestType,
 } from './criu-rpc.ts';
 import { converse } from './criu-swrk.ts';
+import { faultPoint, isFaultPoint } from './fault.ts';
 
 export { type CheckResult, check } from './criu-check.ts';
 export { CriuError, type CriuErrorCode } from './criu-error.ts';
@@ -78,6 +79,8 @@ async function run(
     root = pid ?? root;
     if (giveUp.reason()) return false;
     try {
+      const point = `criu:${script}`;
+      if (isFaultPoint(point)) faultPoint(point, own.pid ?? root);
       await hooks[script]?.(pid);
     } catch (cause) {
       hookFailure ??= { moment: script, cause };
@@ -215,7 +218,11 @@ function lost(operation: CriuError['operation'], error: NoAnswer, at: Circumstan
   const explanation = explain(`${log}\n${error.stderr}`);
   const said = explanation.quoted.length > 0 ? explanation.summary : error.stderr.trim();
   const text = `CRIU's ${operation} broke off: ${error.message}.${said ? ` ${said}` : ''}`;
-  return new CriuError(log === '' ? 'notStarted' : 'crashed', operation, text, { ...at, explanation, cause: error });
+  return new CriuError(log === '' && !error.signalled ? 'notStarted' : 'crashed', operation, text, {
+    ...at,
+    explanation,
+    cause: error,
+  });
 }
 
 function readStats(dir: string): DumpStats | undefined {

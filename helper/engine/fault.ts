@@ -1,7 +1,13 @@
 /**
- * Places where tests make the helper die or fail. TELEPORT_ENV_FAULT names one as `POINT`, `POINT=throw` or, counted from
- * 1, `POINT#N`; or it is the absolute path of a file that holds such a word, read anew each time, so that a test can arm a
- * running helper. Without the variable a point costs a comparison.
+ * Places where tests make something die or fail. TELEPORT_ENV_FAULT names one as `POINT`, `POINT=WAY` or, counted from 1,
+ * `POINT#N`; or it is the absolute path of a file that holds such a word, read anew each time, so that a test can arm a
+ * running helper. Without the variable a point costs a comparison. Ways:
+ *
+ *   (none)     SIGKILL to the helper itself
+ *   criu, criu+MS   to the CRIU that is at work, that many milliseconds later
+ *   init       to the PID 1 that the work is about
+ *   full       the volume has no space left
+ *   throw      any other failure
  */
 import { readFileSync, rmSync } from 'node:fs';
 
@@ -41,17 +47,34 @@ export const FAULT_POINTS = [
   'delete:reparented',
   // a record
   'record:part',
+  // a file is read, for an apply as for anybody
+  'fs:read',
+  // CRIU tells how far it is
+  'criu:pre-dump',
+  'criu:query-ext-files',
+  'criu:post-dump',
+  'criu:pre-restore',
+  'criu:setup-namespaces',
+  'criu:post-setup-namespaces',
+  'criu:post-restore',
+  'criu:pre-resume',
+  'criu:post-resume',
 ] as const;
 export type FaultPoint = (typeof FAULT_POINTS)[number];
 
 const armed = process.env.TELEPORT_ENV_FAULT;
 const seen = new Map<string, number>();
 
-export function faultPoint(point: FaultPoint): void {
-  if (armed !== undefined) meet(point, armed);
+export function isFaultPoint(name: string): name is FaultPoint {
+  return (FAULT_POINTS as readonly string[]).includes(name);
 }
 
-function meet(point: FaultPoint, from: string): void {
+/** @param init host pid of the PID 1 that the work is about, where there is one */
+export function faultPoint(point: FaultPoint, init?: number): void {
+  if (armed !== undefined) meet(point, armed, init);
+}
+
+function meet(point: FaultPoint, from: string, init: number | undefined): void {
   const [words = '', way] = wordsOf(from).split('=');
   const [name, nth] = words.split('#');
   if (name !== point) return;
@@ -60,10 +83,30 @@ function meet(point: FaultPoint, from: string): void {
   if (times < Number(nth ?? 1)) return;
   seen.delete(words);
   if (from.startsWith('/')) rmSync(from, { force: true });
-  if (way === 'full') throw Object.assign(new Error(`ENOSPC: no space left on device, ${point}`), { code: 'ENOSPC' });
-  if (way === 'throw') throw new Error(`fault at ${point}`);
-  process.kill(process.pid, 'SIGKILL');
-  for (;;); // the signal may take a moment; nothing more must happen
+  const [what, ms] = way?.split('+') ?? [];
+  if (what === 'full') throw Object.assign(new Error(`ENOSPC: no space left on device, ${point}`), { code: 'ENOSPC' });
+  if (what === 'throw') throw new Error(`fault at ${point}`);
+  if (what === 'init') end(init);
+  else if (what === 'criu') {
+    if (ms === undefined) endCriu();
+    else setTimeout(endCriu, Number(ms));
+  } else {
+    end(process.pid);
+    for (;;); // the signal may take a moment; nothing more must happen
+  }
+}
+
+function endCriu(): void {
+  const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').split(' ').filter(Boolean);
+  for (const pid of children) if (wordsOf(`/proc/${pid}/comm`) === 'criu') end(Number(pid));
+}
+
+function end(pid: number | undefined): void {
+  try {
+    if (pid) process.kill(pid, 'SIGKILL');
+  } catch {
+    // it ended by itself
+  }
 }
 
 function wordsOf(from: string): string {

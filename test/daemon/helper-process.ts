@@ -11,11 +11,12 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { buildSync } from 'esbuild';
 import { Connection } from '../../helper/client/connection.ts';
+import { findCgroup2, groupName } from '../../helper/engine/cgroup.ts';
 import { removeTwins } from '../../helper/engine/limits.ts';
 
 const root = resolve(__dirname, '../..');
@@ -31,13 +32,34 @@ export function needsMachine(suite: Mocha.Context): void {
   suite.skip();
 }
 
+let bundled: string | undefined;
+
+/** The daemon as one file, made once a process: node starts it in a third of the time that it takes module by module. */
+function program(): string {
+  if (bundled) return bundled;
+  // Where a checkout's helper looks for CRIU and init, and koffi is found.
+  const file = join(root, 'build', `helper-under-test-${process.pid}.js`);
+  buildSync({
+    entryPoints: [join(__dirname, 'serve.ts')],
+    outfile: file,
+    bundle: true,
+    platform: 'node',
+    external: ['koffi'],
+    sourcemap: 'inline',
+    logLevel: 'warning',
+  });
+  process.once('exit', () => rmSync(file, { force: true }));
+  bundled = file;
+  return file;
+}
+
 export class HelperProcess {
   readonly dir = mkdtempSync(join(tmpdir(), 'teleport-test-'));
   readonly socket = join(this.dir, 'run/daemon.sock');
   readonly state = join(this.dir, 'state');
   readonly log = join(this.dir, 'daemon.log');
   private child: ChildProcess | null = null;
-  private readonly connections: Connection[] = [];
+  private connections: Connection[] = [];
   /** Holds the word of the fault to come (helper/engine/fault.ts), where the daemon was started with faults. */
   readonly fault = join(this.dir, 'fault');
   private env: Record<string, string> = {};
@@ -55,13 +77,7 @@ export class HelperProcess {
   }
 
   private async run(volumeBytes?: number): Promise<void> {
-    const args = [
-      '--require',
-      createRequire(__filename).resolve('tsx/cjs'),
-      join(__dirname, 'serve.ts'),
-      this.socket,
-      this.state,
-    ];
+    const args = ['--enable-source-maps', program(), this.socket, this.state];
     if (volumeBytes) args.push(String(volumeBytes));
     const out = createWriteStream(this.log, { flags: 'a' });
     await new Promise((ready) => out.once('open', ready));
@@ -108,6 +124,8 @@ export class HelperProcess {
 
   async restart(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     await this.kill(signal);
+    for (const connection of this.connections) connection.close();
+    this.connections = [];
     await this.run();
   }
 
@@ -122,11 +140,9 @@ export class HelperProcess {
     return this.child?.pid ?? 0;
   }
 
-  private cgroups(): string[] {
-    const mount = '/sys/fs/cgroup/unified';
-    const base = existsSync(mount) ? mount : '/sys/fs/cgroup';
-    const suffix = Buffer.from(this.state).toString('hex').slice(-24);
-    const mine = join(base, `teleport-env-${suffix}`);
+  /** Its folder of control groups and those in it, the folder itself last. */
+  cgroups(): string[] {
+    const mine = join(findCgroup2() ?? '', groupName(this.state, ''));
     if (!existsSync(mine)) return [];
     return readdirSync(mine, { withFileTypes: true })
       .filter((e) => e.isDirectory())
