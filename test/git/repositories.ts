@@ -8,7 +8,7 @@ export const GIT_ENV = {
   ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('GIT_'))),
   GIT_CONFIG_GLOBAL: '/dev/null',
   GIT_CONFIG_NOSYSTEM: '1',
-  HOME: '/nonexistent',
+  HOME: '/',
   XDG_CONFIG_HOME: '',
 };
 
