@@ -329,8 +329,9 @@ export class Service {
     for (const sandbox of params.sandbox ? [this.find(client, params.sandbox)] : this.own(client)) {
       const nodes = [...sandbox.catalogue.tree.values()];
       for (const checkpoint of collect(nodes, sandbox.branches.needed(), params, Date.now())) {
-        freedBytes += sandbox.catalogue.tree.get(checkpoint)?.bytes ?? 0;
-        if (!params.dryRun) await sandbox.delete(checkpoint);
+        const bytes = sandbox.catalogue.tree.get(checkpoint)?.bytes ?? 0;
+        if (!params.dryRun && !(await deletedNow(sandbox, checkpoint))) continue;
+        freedBytes += bytes;
         deleted.push({ sandbox: sandbox.record.id, checkpoint });
       }
     }
@@ -606,6 +607,17 @@ function toSession(
 ): Result<'session/attach'>['session'] {
   const kind = s.id === 'x0' ? 'shell' : s.kind === 'terminal' || s.kind === 'dial' ? s.kind : 'process';
   return { id: s.id, branch, kind, title: kind, running: s.running, exitCode: s.running ? null : s.exitCode };
+}
+
+/** False where it came to be needed meanwhile, by a fork or a rollback, or somebody else deleted it: then it is let be. */
+async function deletedNow(sandbox: Sandbox, checkpoint: string): Promise<boolean> {
+  try {
+    await sandbox.delete(checkpoint);
+    return true;
+  } catch (error) {
+    if (error instanceof TeleportError && ['checkpointInUse', 'unknownCheckpoint'].includes(error.code)) return false;
+    throw error;
+  }
 }
 
 /** A host name may hold letters, digits and hyphens, 63 at most (RFC 1123). */

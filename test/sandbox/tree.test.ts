@@ -51,6 +51,47 @@ describe('the tree of checkpoints', () => {
     assert.deepEqual(collect(nodes, new Set(['k5']), { maxAgeMs: 2500 }, 4000), ['k1']);
   });
 
+  it('holds every limit as far as need allows, and stops there', () => {
+    for (let seed = 1; seed <= 300; seed++) {
+      let state = seed * 7919;
+      const random = (n: number): number => {
+        state = (state * 1103515245 + 12345) & 0x7fffffff;
+        return Math.floor((state / 0x80000000) * n);
+      };
+      const lines = ['k0'];
+      for (let i = 1; i < 30; i++) {
+        // A branch lies on its base and goes on from its newest moment: a base is never newer than the parent.
+        const parent = random(i);
+        lines.push(`k${i}<k${parent}/k${random(parent + 1)}`);
+      }
+      const nodes = tree(...lines);
+      for (const node of nodes.values()) {
+        node.bytes = random(100);
+        if (random(8) === 0) node.label = 'mine';
+      }
+      const needed = new Set([`k${random(30)}`, `k${random(30)}`]);
+      const limits = [{ keep: random(30) + 1 }, { maxBytes: random(1500) }, { maxAgeMs: random(30) * 1000 }][seed % 3]!;
+      const now = 29_000;
+      const left = new Map(nodes);
+      for (const id of collect([...nodes.values()], needed, limits, now)) {
+        const node = left.get(id)!;
+        assert.ok(node.parent !== null && node.label === null && !needed.has(id), `${id} must stay`);
+        assert.deepEqual(builtOn(left, id), [], `${id} goes before what lies on it`);
+        left.delete(id);
+      }
+      for (const id of left.keys()) assert.doesNotThrow(() => layersOf(left, id));
+      // Whatever could still go lies within the limits.
+      const bytes = [...left.values()].reduce((sum, node) => sum + node.bytes, 0);
+      const held = (node: Collectable): boolean =>
+        left.size <= (limits.keep ?? Infinity) &&
+        bytes <= (limits.maxBytes ?? Infinity) &&
+        now - Date.parse(node.createdAt) <= (limits.maxAgeMs ?? Infinity);
+      for (const node of left.values())
+        if (node.parent !== null && node.label === null && !needed.has(node.id) && builtOn(left, node.id).length === 0)
+          assert.ok(held(node), `seed ${seed}: ${node.id} is left over`);
+    }
+  });
+
   it('keeps every chain whole, whatever it collects', () => {
     for (let seed = 1; seed <= 200; seed++) {
       let state = seed;
