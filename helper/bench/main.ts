@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { TeleportError } from '../protocol/errors.ts';
+import { writeCosts } from './costs.ts';
 import { isOriginal } from './peers/original.ts';
 import { PrivateHelper } from './private-helper.ts';
 import { toMarkdown, toSvg, toText } from './report.ts';
@@ -73,6 +74,9 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
   }
   if (options.out) {
     mkdirSync(options.out, { recursive: true });
+    const { cpu, kernel, criu } = report.machine;
+    const machine = `Counted on ${report.date.slice(0, 10)}: ${cpu}, Linux ${kernel}, CRIU ${criu}, state volume on XFS.`;
+    if (report.rows.some((r) => r.workload === 'costs')) writeCosts(options.out, report, machine);
     writeFileSync(join(options.out, 'bench.json'), `${JSON.stringify(report, null, 2)}\n`);
     writeFileSync(join(options.out, 'bench.md'), toMarkdown(report));
     if (report.rows.some((r) => r.workload === 'counter')) writeFileSync(join(options.out, 'bench.svg'), toSvg(report));

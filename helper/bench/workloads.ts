@@ -1,6 +1,7 @@
 /** The workloads of the goals, each a function that measures its rows. Peers and ours alternate within one run. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { copyInWorkload } from './copy-in.ts';
+import { costs } from './costs.ts';
 import { COUNTER_PY, MEMORY_PY, SQLITE_PY } from './inside.ts';
 import { original } from './peers/original.ts';
 import { plainCriu } from './peers/plain-criu.ts';
@@ -458,4 +459,5 @@ export const WORKLOADS: Record<string, (bench: Bench) => Promise<void>> = {
   mcts,
   upkeep,
   'copy-in': copyInWorkload,
+  costs,
 };
