@@ -1,5 +1,7 @@
 import { type ExtensionContext, l10n, window, workspace } from 'vscode';
+import { agentCommands } from './agents/agent-commands.ts';
 import { mcpServer } from './agents/mcp.ts';
+import { runAgent } from './agents/run-agent.ts';
 import { sandboxTasks } from './agents/tasks.ts';
 import { agentTools } from './agents/tools.ts';
 import { apiOf, type TeleportEnvApi } from './api.ts';
@@ -67,6 +69,8 @@ const FEATURES: readonly Feature[] = [
   tryInFork,
   gateway,
   agentTools,
+  runAgent,
+  agentCommands,
   mcpServer,
   sandboxTasks,
   setUp,

@@ -8,6 +8,9 @@ export const COMMANDS = {
   removeSandbox: 'teleportEnv.removeSandbox',
   selectSandbox: 'teleportEnv.selectSandbox',
   openTerminal: 'teleportEnv.openTerminal',
+  runAgent: 'teleportEnv.runAgent',
+  useForAgents: 'teleportEnv.useForAgents',
+  stopUseForAgents: 'teleportEnv.stopUseForAgents',
   showActions: 'teleportEnv.showActions',
   refresh: 'teleportEnv.refresh',
   // moments

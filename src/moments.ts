@@ -100,7 +100,7 @@ export async function checkpoint(app: App, argument: unknown, label: string | un
 
 export async function rollback(app: App, moment: Moment, discard = false): Promise<HeadMoved | undefined> {
   const { sandbox, checkpoint: to } = moment;
-  const before = app.store.sandbox(sandbox)?.current;
+  const before = app.store.sandbox(sandbox);
   let moved: HeadMoved;
   try {
     moved = await busy(() => app.helper.ask('checkpoint/rollback', { ...ids(moment), discard }));
@@ -110,8 +110,11 @@ export async function rollback(app: App, moment: Moment, discard = false): Promi
     const anyway = t('Roll back without saving');
     return (await window.showErrorMessage(wordsOf(error), anyway)) === anyway ? rollback(app, moment, true) : undefined;
   }
-  const came = moved.saved ?? before;
-  tell(app.log, t('Back at “{0}” in {1}.', oneLine(nameOf(to), 50), duration(moved.rollbackMs)), {
+  const came = moved.saved ?? before?.current;
+  const agents = app.store.sandbox(sandbox)?.branches.find(({ id }) => id === before?.head)?.agents;
+  const words = [t('Back at “{0}” in {1}.', oneLine(nameOf(to), 50), duration(moved.rollbackMs))];
+  if (agents?.length) words.push(t('{0} goes on from there.', agents.join(', ')));
+  tell(app.log, words.join(' '), {
     ...(moved.saved === null ? {} : { [t('Undo')]: () => undo(app, sandbox) }),
     ...(came === undefined || came === to.id
       ? {}

@@ -90,6 +90,12 @@ export async function bridge(
     'follow/set': (params) => setFollow(daemon, params, { env }),
     'follow/sync': (params, signal) => syncFollow(daemon, params, { env, signal }),
     'follow/enter': (params, signal) => enterFollow(daemon, params, { env, signal }),
+    'agent/look': async ({ agent }) => {
+      const { namedAgent, signInOf } = await import('./agents/index.ts');
+      return signInOf(namedAgent(agent), env.HOME ?? '/', env);
+    },
+    'agent/prepare': async ({ sandbox, ...wanted }) =>
+      await (await import('./agents/index.ts')).prepareAgent(daemon.connection, { sandbox }, env, wanted),
     'document/read': async ({ text }) => (await import('./documents/read.ts')).readDocument(text),
     'document/record': async (params) => (await import('./language/record.ts')).recordRun(daemon, params),
     'document/stepped': async (walk) => {
@@ -109,7 +115,10 @@ export async function bridge(
       const first = Array.isArray(params) ? params[0] : params;
       if (method in BRIDGE_METHODS) return await answer(own, method as BridgeMethod, first, abort.signal);
       if (method === 'sandbox/create') {
-        const { params, notes } = await withGit(first as Params<'sandbox/create'>, env, abort.signal);
+        const asked = first as Params<'sandbox/create'>;
+        // Where this process is, the tools are that the sandbox may see; the editor may be elsewhere.
+        const tools: Record<string, string> = env.PATH === undefined ? {} : { PATH: env.PATH };
+        const { params, notes } = await withGit({ ...asked, env: { ...tools, ...asked.env } }, env, abort.signal);
         for (const message of notes) void editor.sendNotification('window/showMessage', { type: WARNING, message });
         return await daemon.forward(method, params, { signal: abort.signal });
       }

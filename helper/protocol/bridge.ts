@@ -275,6 +275,32 @@ export const BRIDGE_METHODS = {
     result: FollowStatus.extend({ entered: z.array(RelativePath) }),
   },
 
+  /** What of an agent's configuration, sign-in and keys is on this side: files below the home, names of variables. */
+  'agent/look': {
+    params: z.object({ agent: z.string().max(100) }),
+    result: z.object({ files: z.array(z.string()), variables: z.array(z.string()) }),
+  },
+  /** Makes a sandbox ready for an agent (`AGENTS` of agents.ts lists them). What is answered is to be run in a terminal there. */
+  'agent/prepare': {
+    params: z.object({
+      sandbox: SandboxRef,
+      agent: z.string().max(100),
+      /** Its program, where the table names none. */
+      program: z.string().max(4096).optional(),
+      words: z.array(z.string().max(100_000)).max(1000).default([]),
+      /** The user agreed: configuration, sign-in and keys come along, and are in memory images then. */
+      signIn: z.boolean().default(false),
+    }),
+    result: z.object({
+      argv: z.array(z.string()).min(1),
+      env: z.record(z.string(), z.string()),
+      /** Files that were copied in. */
+      copied: z.array(z.string()),
+      /** How steps are found: its hooks tell of each tool call, files that came to rest do, or both. */
+      steps: z.enum(['hooks', 'quiet', 'both']),
+    }),
+  },
+
   /** Reads a shell script, a run document or a transcript as steps. Told apart by what it holds. */
   'document/read': {
     params: z.object({ text: z.string().max(256 << 20) }),

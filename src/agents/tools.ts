@@ -12,6 +12,7 @@ import { HelperError } from '../connection/errors.ts';
 import { t } from '../l10n.ts';
 import { wordsOf } from '../report.ts';
 import { nameOf, oneLine } from '../views/words.ts';
+import { News } from './news.ts';
 
 interface Inputs {
   run: { line: string; note?: string; undoOnFail?: boolean };
@@ -111,13 +112,15 @@ export const TOOLS: { [N in keyof Inputs]: Tool<Inputs[N]> } = {
 
 export const agentTools: Feature = (app) => {
   if (typeof lm?.registerTool !== 'function') return new Disposable(() => {});
+  const news = new News();
+  const listening = app.helper.onNotification('head/moved', (moved) => news.heard(moved));
   const registered = Object.entries(TOOLS).map(([name, tool]) =>
-    lm.registerTool(`teleport_env_${name}`, asLanguageModelTool(app, tool as Tool<unknown>)),
+    lm.registerTool(`teleport_env_${name}`, asLanguageModelTool(app, tool as Tool<unknown>, news)),
   );
-  return Disposable.from(...registered);
+  return Disposable.from(listening, ...registered);
 };
 
-function asLanguageModelTool(app: App, tool: Tool<unknown>): LanguageModelTool<unknown> {
+function asLanguageModelTool(app: App, tool: Tool<unknown>, news: News): LanguageModelTool<unknown> {
   return {
     prepareInvocation: ({ input }): PreparedToolInvocation => {
       const question = tool.confirm?.(input);
@@ -126,15 +129,17 @@ function asLanguageModelTool(app: App, tool: Tool<unknown>): LanguageModelTool<u
       return { invocationMessage, confirmationMessages: { title: 'Teleport Env', message: question } };
     },
     invoke: async ({ input }) => {
-      const text = await perform(app, tool, input).catch((error) => `Failed: ${wordsOf(error)}`);
+      const text = await perform(app, tool, input, news).catch((error) => `Failed: ${wordsOf(error)}`);
       return new LanguageModelToolResult([new LanguageModelTextPart(text)]);
     },
   };
 }
 
-async function perform(app: App, tool: Tool<unknown>, input: unknown): Promise<string> {
+async function perform(app: App, tool: Tool<unknown>, input: unknown, news: News): Promise<string> {
   await app.helper.connect();
   const { shown } = app.store;
   if (!shown) throw new HelperError('unknownSandbox', t('There is no sandbox yet.'), t('The user creates one.'));
-  return await tool.act(app, shown.id, input);
+  const told = news.since(shown.id, (id) => app.store.checkpoint(shown.id, id));
+  const text = await news.own(() => tool.act(app, shown.id, input));
+  return told ? `${told}\n\n${text}` : text;
 }

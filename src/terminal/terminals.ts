@@ -9,6 +9,7 @@ import {
   ThemeIcon,
   window,
 } from 'vscode';
+import type { Sandbox } from '../../helper/protocol/model.ts';
 import type { App, Feature } from '../app.ts';
 import { COMMANDS, TERMINAL_PROFILE } from '../ids.ts';
 import { t } from '../l10n.ts';
@@ -49,6 +50,31 @@ export const terminals: Feature = (app) =>
     }),
   );
 
+/** A terminal of its own for a program in the head. */
+export async function openProgram(
+  app: App,
+  sandbox: Sandbox,
+  program: { argv: string[]; env: Record<string, string>; name: string; icon: string },
+): Promise<void> {
+  const { session } = await app.helper.ask('session/open', {
+    sandbox: sandbox.id,
+    kind: 'terminal',
+    cwd: sandbox.workspace,
+    argv: program.argv,
+    env: program.env,
+    attach: false,
+  });
+  const options = shownBy(
+    app,
+    { sandbox: sandbox.id, branch: undefined, session },
+    {
+      name: program.name,
+      iconPath: new ThemeIcon(program.icon),
+    },
+  );
+  window.createTerminal(options as TerminalOptions).show();
+}
+
 async function optionsFor(
   app: App,
   argument: unknown,
@@ -76,7 +102,16 @@ async function optionsFor(
     iconPath: new ThemeIcon(branch === undefined ? 'history' : 'git-branch'),
     shellIntegrationNonce: nonce,
   };
-  const shell = helper.place.shell(sandbox.id, branch, session);
+  return shownBy(app, place, shared);
+}
+
+/** By a process of its own, which a reload of the window leaves running, where there can be one. */
+function shownBy(
+  app: App,
+  place: SessionPlace,
+  shared: { name: string; iconPath: ThemeIcon; shellIntegrationNonce?: string },
+): TerminalOptions | ExtensionTerminalOptions {
+  const shell = app.helper.place.shell(place.sandbox, place.branch, place.session);
   if (!shell) return { ...shared, pty: new SessionTerminal(app, place) };
   return { ...shared, shellPath: shell.command, shellArgs: [...shell.args], env: { ...shell.env } };
 }

@@ -109,6 +109,7 @@ export function branchLine(
   const facts: string[] = [];
   if (checkpoint) facts.push(t('after “{0}”', oneLine(nameOf(checkpoint), 24)));
   else if (branch) facts.push(t('after {0}', branch.checkpoint));
+  if (branch?.agents?.length) facts.push(t('{0} inside', branch.agents.join(', ')));
   if (details?.changes?.length) facts.push(t('{0} changed', files(details.changes.length)));
   if (node.kind === 'fork' && branch) facts.push(branch.processes > 0 ? processes(branch.processes) : t('idle'));
   const description = facts.join(' · ');
@@ -120,6 +121,14 @@ export function branchLine(
     context: node.kind,
     spoken: `${label}, ${description}`,
     open: 'closed',
+    ...(branch?.agents?.length
+      ? {
+          tooltip: t(
+            'A rollback takes the memory of {0} back, too: it goes on from that moment.',
+            branch.agents.join(', '),
+          ),
+        }
+      : {}),
   };
 }
 

@@ -53,10 +53,10 @@ export function registerAgent(program: Command, ctx: Context): void {
             `not brought along without --sign-in: ${[...left.files, ...left.variables].slice(0, 4).map(printable).join(', ')}${left.files.length + left.variables.length > 4 ? ' …' : ''}\n`,
           ),
         );
-      if (sandbox.network === 'none' && agent.hosts.length)
+      if (sandbox.network === 'none' && agent.hosts.length && !sandbox.gateway)
         await ctx.remark(
           ctx.errorStyle.dim(
-            `${printable(sandbox.name)} has no network, and ${agent.name} has to reach ${count(agent.hosts.length, 'host')}; to allow it: teleport-env network ${printable(sandbox.name)} nat\n`,
+            `${printable(sandbox.name)} has no network, and ${agent.name} has to reach ${count(agent.hosts.length, 'host')}; to allow it: teleport-env network ${printable(sandbox.name)} nat, or serve its model: teleport-env gateway\n`,
           ),
         );
       const more = parsePairs(options.env ?? [], env);

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { registerAgent } from './agent.ts';
 import { registerApply } from './apply.ts';
+import { registerAsShell } from './as-shell.ts';
 import { registerBench } from './bench.ts';
 import { registerBisect } from './bisect.ts';
 import { registerCheckpoint } from './checkpoint.ts';
@@ -29,6 +30,7 @@ export function registerAll(program: Command, ctx: Context): void {
     ['Work inside:', registerExec],
     ['Work inside:', registerShell],
     ['Work inside:', registerAgent],
+    ['Work inside:', registerAsShell],
     ['Work inside:', registerForward],
     ['Work inside:', registerGateway],
     ['Go back and forth:', registerCheckpoint],

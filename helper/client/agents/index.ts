@@ -42,6 +42,7 @@ export async function prepareAgent(link: Link, place: Place, env: NodeJS.Process
   const program = wanted.program ?? agent.binary;
   if (!program)
     throw new TeleportError('invalidRequest', 'which command is the agent?', { hint: 'agent other -- COMMAND' });
+  const { gateway } = (await link.request('sandbox/get', { sandbox: place.sandbox })).sandbox;
   const inside = await findInside(link, place, agent, program);
   const copied: string[] = [];
   if (wanted.signIn && env.HOME) {
@@ -56,7 +57,7 @@ export async function prepareAgent(link: Link, place: Place, env: NodeJS.Process
   const quiet = agent.quiet || !hooked;
   return {
     argv: agentCommand(agent, program, wanted.words, quiet),
-    env: agentEnvironment(agent, env, wanted.signIn),
+    env: agentEnvironment(agent, env, wanted.signIn, gateway?.variables),
     copied,
     steps: hooked ? (quiet ? 'both' : 'hooks') : 'quiet',
   };

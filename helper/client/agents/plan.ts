@@ -25,12 +25,20 @@ export function isSecret(variable: string): boolean {
   return SECRET.test(variable);
 }
 
-/** The agent's variables that are set, those with secrets only where the user agreed, and what turns off its own sandbox. */
-export function agentEnvironment(agent: Agent, env: NodeJS.ProcessEnv, signIn: boolean): Record<string, string> {
+/**
+ * The agent's variables that are set, those with secrets only where the user agreed, and what turns off its own sandbox.
+ * @param given by the sandbox's model gateway, which adds the key outside: not ours to pass
+ */
+export function agentEnvironment(
+  agent: Agent,
+  env: NodeJS.ProcessEnv,
+  signIn: boolean,
+  given: readonly string[] = [],
+): Record<string, string> {
   const passed: Record<string, string> = {};
   for (const name of agent.variables) {
     const value = env[name];
-    if (value !== undefined && (signIn || !isSecret(name))) passed[name] = value;
+    if (value !== undefined && !given.includes(name) && (signIn || !isSecret(name))) passed[name] = value;
   }
   return { ...passed, ...agent.withoutOwnSandbox.env };
 }

@@ -2,6 +2,7 @@
  * What an agent works in: the connection, which sandbox is meant when none is named, and what happened to it behind the agent's
  * back. An agent outside of the sandbox remembers what a rollback took back, so its next result tells it.
  */
+import { rolledBackNews } from '../../protocol/agents.ts';
 import { TeleportError } from '../../protocol/errors.ts';
 import type { Method, NotificationParams, Params, Result } from '../../protocol/methods.ts';
 import type { Sandbox } from '../../protocol/model.ts';
@@ -83,10 +84,7 @@ export class Room {
     this.moved.delete(sandbox);
     const { checkpoints } = await this.request('checkpoint/list', { sandbox });
     const at = checkpoints.find(({ id }) => id === moved.checkpoint);
-    const title = at?.label ?? at?.command;
-    const place = `${moved.checkpoint}${title ? ` ${JSON.stringify(title)}` : ''}`;
-    const kept = moved.saved ? ` What was there before is kept as ${moved.saved}.` : '';
-    return `The user rolled this sandbox back: files and processes are as they were at ${place}. What you did after that is undone; look again before you go on.${kept}`;
+    return rolledBackNews(at ?? { id: moved.checkpoint }, moved.saved);
   }
 
   close(): void {

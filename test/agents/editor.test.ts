@@ -1,0 +1,133 @@
+/** Agents in a real VS Code with the real helper: one inside, and the editor's commands sent inside for one outside. Needs root. */
+import assert from 'node:assert/strict';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { SETTINGS } from '../../src/ids.ts';
+import { HelperProcess, needsMachine } from '../daemon/helper-process.ts';
+import { sideBar } from '../extension/side-bar.ts';
+import { stageExtension } from '../extension/stage.ts';
+import { type Editor, startEditor } from '../vscode/harness.ts';
+import { isSetUp } from '../vscode/paths.ts';
+
+describe('agents in a real VS Code', function () {
+  this.timeout(180_000);
+  this.retries(2); // a real browser on a busy machine now and then misses a click; what is broken fails three times
+  let place: string;
+  let folder: string;
+  let helper: HelperProcess;
+  let editor: Editor;
+  const timeline = (until?: Parameters<Editor['treeRows']>[1]) => editor.treeRows('Checkpoint timeline', until);
+  const sandboxes = (until?: Parameters<Editor['treeRows']>[1]) => editor.treeRows('Sandboxes', until);
+  const { inline } = sideBar(() => editor);
+  const settings = (): Record<string, unknown> => {
+    const file = join(folder, '.vscode/settings.json');
+    return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
+  };
+
+  before(async function () {
+    needsMachine(this);
+    if (!isSetUp()) this.skip();
+    place = realpathSync(mkdtempSync(join(tmpdir(), 'te-agents-')));
+    folder = join(place, 'api-server');
+    mkdirSync(join(folder, 'bin'), { recursive: true });
+    mkdirSync(join(folder, '.vscode'));
+    copyFileSync(join(__dirname, 'programs/scripted.py'), join(folder, 'bin/claude'));
+    chmodSync(join(folder, 'bin/claude'), 0o755);
+    const tasks = [
+      { label: 'outside', type: 'shell', command: 'echo from the task > task.txt', problemMatcher: [] },
+      {
+        label: 'inside',
+        type: 'teleport-env',
+        line: 'echo $((6 * 7)) > answer.txt; cat answer.txt',
+        problemMatcher: [],
+      },
+    ];
+    writeFileSync(join(folder, '.vscode/tasks.json'), JSON.stringify({ version: '2.0.0', tasks }));
+    helper = await HelperProcess.start();
+    editor = await startEditor({
+      workspaceFolder: folder,
+      developmentPath: stageExtension(place),
+      env: {
+        TELEPORT_ENV_SOCKET: helper.socket,
+        XDG_STATE_HOME: join(place, 'state'),
+        PATH: `${join(folder, 'bin')}:${process.env.PATH}`,
+        ANTHROPIC_API_KEY: 'not-a-key',
+      },
+      settings: { [SETTINGS.helperStart]: false },
+      size: { width: 1360, height: 860 },
+    });
+    await editor.changeSettings({ [SETTINGS.helperStart]: false });
+    await editor.openContainer('Teleport Env');
+    await editor.command('teleportEnv.createSandbox');
+    await sandboxes((rows) => rows[0]?.label === 'api-server' && /^running/.test(rows[0].description));
+  });
+  after(async () => {
+    await editor?.close();
+    await helper?.stop();
+    if (place) rmSync(place, { recursive: true, force: true });
+  });
+  afterEach(function () {
+    if (this.currentTest?.state === 'failed') console.error(helper.logText());
+  });
+
+  it('runs one inside, after asking what comes along; each of its tool calls is an entry', async () => {
+    await editor.command('teleportEnv.runAgent');
+    await editor.pick(/^Claude Code/);
+    const signIn = await editor.dialog(/Bring the configuration and sign-in of Claude Code along\?/);
+    await editor.screenshot('agent-sign-in');
+    await signIn.click('Run without');
+    const network = await editor.dialog(/api-server has no network\. Claude Code has to reach its model\./);
+    await network.click('Run without');
+    await timeline((rows) => rows.some(({ label }) => label.startsWith('echo three > three.txt')));
+    const rows = await timeline();
+    assert.deepEqual(
+      rows.map(({ label }) => label.split(';')[0]),
+      ['echo three > three.txt', 'Write two.txt', 'echo one > one.txt', 'sandbox created'],
+    );
+    await editor.screenshot('agent-steps');
+  });
+
+  it('takes it back: it goes on from that step', async () => {
+    await inline('echo one > one.txt', 'Roll back');
+    await (await editor.notification(/Back at “echo one/)).close();
+    await timeline((rows) => rows.filter(({ label }) => /Write two\.txt/.test(label)).length === 2);
+    await timeline((rows) => rows.filter(({ label }) => /echo three/.test(label)).length === 2);
+  });
+
+  it('sends what an agent outside runs inside, after showing the settings, and takes them back', async () => {
+    await editor.command('teleportEnv.useForAgents');
+    const question = await editor.dialog(/Send what agents run in terminals to api-server\?/);
+    await editor.screenshot('agent-settings');
+    await question.click('Write settings');
+    const done = await editor.notification(/Each command is a step/);
+    const shell = (settings()['terminal.integrated.automationProfile.linux'] as { path: string }).path;
+    const environment = settings()['terminal.integrated.env.linux'] as Record<string, string>;
+    assert.equal(environment.CLAUDE_CODE_SHELL_PREFIX, shell);
+    await editor.command('workbench.action.tasks.runTask');
+    await editor.pick(/^outside/);
+    await timeline((rows) => /^echo from the task/.test(rows[0]!.label));
+    assert.ok(!existsSync(join(folder, 'task.txt')));
+    await done.click('Undo');
+    await (await editor.notification(/run outside again/)).close();
+    assert.equal(settings()['terminal.integrated.automationProfile.linux'], undefined);
+    assert.equal(settings()['terminal.integrated.env.linux'], undefined);
+  });
+
+  it('runs a task of its own kind inside', async () => {
+    await editor.command('workbench.action.tasks.runTask');
+    await editor.pick(/^inside/);
+    await timeline((rows) => /^echo \$\(\(6 \* 7\)\)/.test(rows[0]!.label));
+    assert.ok(!existsSync(join(folder, 'answer.txt')));
+  });
+});
