@@ -99,8 +99,7 @@ async function nameOf(ctx: Context, sandbox: Sandbox, id: string): Promise<strin
   try {
     const { checkpoints } = await (await ctx.helper()).request('checkpoint/list', { sandbox: sandbox.id });
     const found = checkpoints.find((checkpoint) => checkpoint.id === id);
-    const title = found && (found.label ?? found.command);
-    return title ? ` ${quoted(shorten(title, 60))}` : '';
+    return found ? ` ${quoted(shorten(titleOf(found), 60))}` : '';
   } catch (error) {
     if (error instanceof TeleportError) return '';
     throw error;
