@@ -32,13 +32,17 @@ describe('many rollbacks', function () {
       await world.connection.request('branch/discard', { sandbox, branch });
     };
     for (let n = 0; n < 2 * LOOK; n++) await round(n);
-    // The head, and a standby of each checkpoint, that of the root among them.
-    const rest = { trash: 0, branches: 2 + ids.length };
-    const before = await settled(world.helper, rest);
+    // Counted with the sandbox stopped: how many stand by, or are begun ahead, varies while it runs.
+    const stop = { sandbox, discard: true };
+    await world.connection.request('sandbox/stop', stop);
+    const before = await settled(world.helper, { trash: 0, branches: 0, processes: 0 });
+    await world.connection.request('sandbox/start', { sandbox });
     const memory = residentMb(world.helper.pid);
     const kinds = descriptors(world.helper.pid).sort();
     const begun = Date.now();
     for (let n = 0; n < ROLLBACKS; n++) await round(n);
+    await world.tidy(1);
+    await world.connection.request('sandbox/stop', stop);
     const after = await settled(world.helper, before);
     assert.deepEqual(after, before, `descriptors were ${kinds}, are ${descriptors(world.helper.pid).sort()}`);
     const seconds = Math.round((Date.now() - begun) / 1000);
