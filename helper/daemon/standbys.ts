@@ -3,7 +3,9 @@
  * goes to their checkpoint. One that is still being made is waited for: that is sooner than beginning another.
  */
 import { CriuError } from '../engine/criu.ts';
+import { memory } from '../engine/memory.ts';
 import { TeleportError } from '../protocol/errors.ts';
+import { dismissed, isScarce } from '../sandbox/policy.ts';
 import type { Branch } from './branch.ts';
 
 export interface Workshop {
@@ -21,12 +23,16 @@ function isBroken(error: unknown): boolean {
   return error instanceof Error && error.cause !== undefined && isBroken(error.cause);
 }
 
+/** So often it is looked whether one is too old or memory scarce, while there are any. */
+const LOOK_MS = 5000;
+
 export class Standbys {
   private readonly shop: Workshop;
-  private readonly ready = new Map<string, Branch>();
+  private readonly ready = new Map<string, { branch: Branch; since: number }>();
   private readonly making = new Map<string, Promise<Branch | null>>();
   private wanted: string[] = [];
   private timer: NodeJS.Timeout | null = null;
+  private look: NodeJS.Timeout | null = null;
   private closed = false;
 
   constructor(shop: Workshop) {
@@ -34,7 +40,7 @@ export class Standbys {
   }
 
   get all(): Branch[] {
-    return [...this.ready.values()];
+    return [...this.ready.values()].map(({ branch }) => branch);
   }
 
   has(checkpoint: string): boolean {
@@ -45,14 +51,30 @@ export class Standbys {
   adopt(branch: Branch): void {
     const { base } = branch.record;
     if (this.ready.has(base)) this.shop.end(branch, 'one of it stands by already');
-    else this.ready.set(base, branch);
+    else this.stand(base, branch);
+  }
+
+  private stand(checkpoint: string, branch: Branch): void {
+    this.ready.set(checkpoint, { branch, since: performance.now() });
+    this.look ??= setInterval(() => this.dismiss(), LOOK_MS).unref();
+  }
+
+  private dismiss(): void {
+    const standing = [...this.ready].map(([checkpoint, { since }]) => ({ checkpoint, since }));
+    for (const checkpoint of dismissed(standing, this.wanted, performance.now(), memory())) {
+      this.shop.end(this.ready.get(checkpoint)!.branch, 'it is not likely to be wanted, too old, or memory is scarce');
+      this.ready.delete(checkpoint);
+    }
+    if (this.ready.size || !this.look) return;
+    clearInterval(this.look);
+    this.look = null;
   }
 
   /** Resolves with null where there is none. Who takes it owns it. */
   async take(checkpoint: string): Promise<Branch | null> {
     const making = this.making.get(checkpoint);
     if (making) await making;
-    const branch = this.ready.get(checkpoint) ?? null;
+    const branch = this.ready.get(checkpoint)?.branch ?? null;
     this.ready.delete(checkpoint);
     return branch;
   }
@@ -67,14 +89,10 @@ export class Standbys {
 
   private async work(): Promise<void> {
     this.timer = null;
-    for (const [checkpoint, branch] of [...this.ready])
-      if (!this.wanted.includes(checkpoint)) {
-        this.ready.delete(checkpoint);
-        this.shop.end(branch, 'it is not likely to be wanted any more');
-      }
+    this.dismiss();
     if (this.making.size) return; // goes on by itself when that one is made
     const next = this.wanted.find((checkpoint) => !this.ready.has(checkpoint));
-    if (!next || this.closed) return;
+    if (!next || this.closed || isScarce(memory())) return;
     const made = this.build(next);
     this.making.set(next, made);
     await made;
@@ -87,7 +105,7 @@ export class Standbys {
       const branch = await this.shop.make(checkpoint);
       this.shop.proven(checkpoint, null);
       if (this.closed) this.shop.end(branch, 'the sandbox stopped');
-      else this.ready.set(checkpoint, branch);
+      else this.stand(checkpoint, branch);
       return branch;
     } catch (error) {
       this.wanted = this.wanted.filter((id) => id !== checkpoint);
@@ -110,8 +128,9 @@ export class Standbys {
     this.timer = null;
     this.wanted = [];
     await Promise.all(this.making.values());
-    for (const branch of this.ready.values()) this.shop.end(branch, reason);
+    for (const branch of this.all) this.shop.end(branch, reason);
     this.ready.clear();
+    this.dismiss();
   }
 
   open(): void {

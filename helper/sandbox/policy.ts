@@ -71,3 +71,36 @@ export function wishes(
   }
   return chosen;
 }
+
+export interface Standing {
+  checkpoint: CheckpointId;
+  /** When it was made, of the same clock. */
+  since: number;
+}
+
+/** A program's timers go on while its standby stands still: an old one would wake to all of them at once. */
+export const STANDBY_AGE_MS = 10 * 60_000;
+/** Below that share of the machine's memory, what is only likely to be wanted makes room for what is. */
+const SCARCE = 0.1;
+
+/**
+ * Standbys that are to go: all where memory is scarce, else those not wanted any more and those too old. Nothing replaces an old
+ * one before somebody works with the sandbox again.
+ * @param memory bytes, as MemAvailable and MemTotal of /proc/meminfo
+ */
+export function dismissed(
+  standing: readonly Standing[],
+  wanted: readonly CheckpointId[],
+  now: number,
+  memory: { available: number; total: number },
+): CheckpointId[] {
+  const scarce = isScarce(memory);
+  return standing
+    .filter((s) => scarce || !wanted.includes(s.checkpoint) || now - s.since > STANDBY_AGE_MS)
+    .map((s) => s.checkpoint);
+}
+
+/** None is made then. */
+export function isScarce({ available, total }: { available: number; total: number }): boolean {
+  return available < total * SCARCE;
+}

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type Access, wishes } from '../../helper/sandbox/policy.ts';
+import { type Access, dismissed, isScarce, STANDBY_AGE_MS, wishes } from '../../helper/sandbox/policy.ts';
 import type { Node } from '../../helper/sandbox/tree.ts';
 
 const MIB = 2 ** 20;
@@ -135,5 +135,20 @@ describe('the policy of standbys', () => {
     assert.deepEqual(wanted, ['k2', 'k9']);
     const large = wishes(tree, 'k9', [], [], 0, limits, () => 4096 * MIB).map((w) => w.checkpoint);
     assert.deepEqual(large, ['k9'], 'one is made whatever its size');
+  });
+
+  it('lets those go that nobody wants or that are old, and all where memory is scarce', () => {
+    const plenty = { available: 8192 * MIB, total: 16384 * MIB };
+    const now = STANDBY_AGE_MS + 1000;
+    const standing = [
+      { checkpoint: 'k1', since: 500 },
+      { checkpoint: 'k2', since: 2000 },
+      { checkpoint: 'k3', since: 2000 },
+    ];
+    assert.deepEqual(dismissed(standing, ['k1', 'k2'], now, plenty), ['k1', 'k3']);
+    assert.deepEqual(dismissed(standing, ['k1', 'k2', 'k3'], 2000, plenty), []);
+    const scarce = { available: 1024 * MIB, total: 16384 * MIB };
+    assert.deepEqual(dismissed(standing, ['k1', 'k2', 'k3'], 2000, scarce), ['k1', 'k2', 'k3']);
+    assert.ok(isScarce(scarce) && !isScarce(plenty));
   });
 });
