@@ -9,7 +9,7 @@ import { type Editor, startEditor } from '../vscode/harness.ts';
 import { settings } from './world.ts';
 
 /** Emulated, and on a machine that does other things as well. */
-const PATIENCE_MS = 6 * 60_000;
+const PATIENCE_MS = 9 * 60_000;
 const SANDBOXES = 'Sandboxes';
 const TIMELINE = 'Checkpoint timeline';
 const MACHINE = 'Linux machine';

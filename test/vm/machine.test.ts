@@ -39,7 +39,7 @@ teleport-env rm limited >/dev/null
 const kept = process.env.TELEPORT_ENV_VM_KEEP;
 
 describe('a real virtual machine', function () {
-  this.timeout(10 * MINUTE);
+  this.timeout(12 * MINUTE);
   this.bail(true);
   let home: string;
   let folder: string;
