@@ -36,7 +36,12 @@ describe('a workspace that follows', function () {
       workspaceFolder: folder,
       developmentPath: stageExtension(place),
       env: { TELEPORT_ENV_SOCKET: helper.socket, XDG_STATE_HOME: join(place, 'state') },
-      settings: { [SETTINGS.helperStart]: false, 'git.enabled': false, 'workbench.editor.enablePreview': false },
+      settings: {
+        [SETTINGS.helperStart]: false,
+        'git.enabled': false,
+        'workbench.editor.enablePreview': false,
+        'files.autoSave': 'off', // in a browser it is on, and text would not stay unsaved
+      },
       size: { width: 1360, height: 860 },
     });
     await editor.openContainer('Teleport Env');
