@@ -22,6 +22,14 @@ rm -rf *
 ls
 `;
 
+/** By line: 1 assignment, 2 a file, 3 a failure, 4 what never ends, 5 the rest. */
+const WALK = `stage=begun
+echo one > one.txt; stage=written
+(exit 3)
+sleep 300
+echo end
+`;
+
 describe('the debug toolbar', function () {
   this.timeout(180_000);
   this.retries(2); // a real browser on a busy machine now and then misses a click; what is broken fails three times
@@ -39,6 +47,7 @@ describe('the debug toolbar', function () {
     mkdirSync(folder);
     writeFileSync(join(folder, 'config.json'), '{ "api": "v1" }\n');
     writeFileSync(join(folder, 'fix.teleport-env.sh'), RUN);
+    writeFileSync(join(folder, 'walk.sh'), WALK);
     helper = await HelperProcess.start();
     const connection = await helper.connect();
     sandbox = (await connection.request('sandbox/create', { workspace: folder })).sandbox.id;
@@ -114,5 +123,83 @@ describe('the debug toolbar', function () {
     await frame(/sed -i/);
     assert.equal(await inside('cat config.json'), '{ "api": "v1" }\n');
     await press(/^(Stop|Disconnect)/);
+  });
+
+  /** Opens a file of the folder and puts the cursor at a line. */
+  const openAt = async (file: string, line: number) => {
+    await editor.page.keyboard.press('Control+P');
+    const input = editor.page.locator('.quick-input-widget input.input');
+    await input.waitFor();
+    await input.fill(`${file}:${line}`);
+    // What it found before it has looked is something else.
+    await editor.page
+      .locator(`.quick-input-widget .quick-input-list .monaco-list-row[data-index="0"][aria-label^="${file}"]`)
+      .waitFor();
+    await editor.page.keyboard.press('Enter');
+    await editor.page.locator('.tab.active').filter({ hasText: file }).waitFor();
+  };
+  const variable = (text: RegExp) =>
+    editor.page
+      .locator('.debug-variables .monaco-list-row')
+      .filter({ hasText: text })
+      .first()
+      .waitFor({ timeout: 20_000 });
+
+  it('stops at a breakpoint and shows the shell’s variables', async () => {
+    await openAt('walk.sh', 3);
+    await editor.command('editor.debug.action.toggleBreakpoint');
+    await editor.command('teleportEnv.stepThrough');
+    await editor.openContainer('Run and Debug');
+    await frame(/stage=begun/);
+    await press(/^Continue/);
+    await frame(/\(exit 3\)/);
+    await editor.page
+      .locator('.debug-variables .monaco-list-row')
+      .filter({ hasText: 'Shell variables' })
+      .first()
+      .click();
+    await variable(/stage.*written/);
+    await editor.screenshot('stepping-variables');
+  });
+
+  it('pauses what never ends, and goes on', async () => {
+    await press(/^Continue/);
+    const running = async () => (await inside0()).some((command) => command.startsWith('sleep 300'));
+    const inside0 = async () => {
+      const connection = await helper.connect();
+      return (await connection.request('process/list', { sandbox })).processes.map(({ command }) => command);
+    };
+    for (const deadline = Date.now() + 20_000; !(await running()); ) assert.ok(Date.now() < deadline, 'it never ran');
+    await press(/^Pause/);
+    await press(/^Pause/);
+    await frame(/echo end/);
+    await variable(/exit code.*130/);
+    await press(/^(Stop|Disconnect)/);
+  });
+
+  it('tries a dangerous line in a fork by the quick fix, and keeps or discards it', async () => {
+    const connection = await helper.connect();
+    await inside('cd "$OLDPWD" 2>/dev/null; echo precious > keep.txt');
+    const branches = async () => (await connection.request('sandbox/get', { sandbox })).sandbox;
+    const before = await branches();
+    for (const choice of ['Discard', 'Keep']) {
+      await openAt('fix.teleport-env.sh', 8);
+      await editor.page.keyboard.press('Control+.');
+      await editor.page.locator('.action-widget').getByText('Try in a fork').waitFor({ timeout: 20_000 });
+      if (choice === 'Keep') await editor.screenshot('stepping-quick-fix');
+      await editor.page.keyboard.press('Enter');
+      const toast = await editor.notification(/Tried in live fork b\d+: exit 0/, 40_000);
+      assert.deepEqual(toast.buttons, ['Keep', 'Discard']);
+      await editor.screenshot(`stepping-fork-${choice.toLowerCase()}`);
+      assert.equal(await inside('ls keep.txt'), 'keep.txt\n');
+      await toast.click(choice);
+      for (const deadline = Date.now() + 20_000; ; ) {
+        const now = await branches();
+        if (choice === 'Discard' ? now.branches.length === 1 && now.head === before.head : now.head !== before.head)
+          break;
+        assert.ok(Date.now() < deadline, `nothing came of ${choice}`);
+      }
+    }
+    assert.equal(await inside('ls'), '');
   });
 });
