@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Builds a static criu with our patches (scripts/criu/) from the source archive that Debian and Ubuntu mirrors carry.
 #
-#   scripts/build-criu.sh [--out DIR] [--source FILE] [--mirror URI]... [--trust-mirror] [--no-install]
+#   scripts/build-criu.sh [--out DIR] [--arch aarch64] [--source FILE] [--mirror URI]... [--trust-mirror] [--no-install]
 #
-#   --out DIR       where to put criu, LICENSE, SOURCE and patches/ (default: build/criu in this repository)
+#   --out DIR       where to put criu, LICENSE, SOURCE and patches/ (default: build/criu in this repository,
+#                   for another processor build/criu-ARCH)
+#   --arch ARCH     for this processor: aarch64 is cross-built elsewhere (on Debian, whose mirrors carry its libraries).
+#                   What comes out was compiled, never tried.
 #   --source FILE   use this archive instead of fetching one; its checksum must still be known
 #   --mirror URI    also look on this Debian or Ubuntu mirror; the ones that apt uses are tried first
 #   --trust-mirror  accept a version whose checksum we have not recorded
@@ -38,11 +41,12 @@ needs=(
 say() { printf 'build-criu: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
 
-out=$here/../build/criu source='' trust='' install=yes mirrors=()
+out='' arch=$(uname -m) source='' trust='' install=yes mirrors=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --out | --source | --mirror) [ $# -ge 2 ] || die "$1 wants a value." ;;&
+    --out | --arch | --source | --mirror) [ $# -ge 2 ] || die "$1 wants a value." ;;&
     --out) out=$2; shift 2 ;;
+    --arch) arch=$2; shift 2 ;;
     --source) source=$2; shift 2 ;;
     --mirror) mirrors+=("$2"); shift 2 ;;
     --trust-mirror) trust=yes; shift ;;
@@ -52,6 +56,14 @@ while [ $# -gt 0 ]; do
   esac
 done
 
+cross=''
+[ "$arch" = "$(uname -m)" ] || cross=$arch-linux-gnu-
+[ -n "$out" ] || out=$here/../build/criu${cross:+-$arch}
+if [ -n "$cross" ]; then
+  [ "$arch" = aarch64 ] || die "only aarch64 is built for another machine than this one ($(uname -m))."
+  needs+=("gcc-aarch64-linux-gnu=compiles for aarch64" "libc6-dev-arm64-cross=its C library, static")
+fi
+
 # With root's rights, or not at all.
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else return 126; fi
@@ -59,7 +71,7 @@ as_root() {
 
 # What makes a build what it is: source, patches, flags, machine.
 key_of() { # version sha256
-  { printf '%s\n' "$1" "$2" "${flags[@]}" "$(uname -m)"; cat "${patches[@]}"; } | sha256sum | cut -c1-16
+  { printf '%s\n' "$1" "$2" "${flags[@]}" "$arch"; cat "${patches[@]}"; } | sha256sum | cut -c1-16
 }
 
 # Copies a finished build into --out, so that a reader of --out sees the old one or the new one.
@@ -82,6 +94,11 @@ for entry in "${versions[@]}"; do
   read -r version sha <<<"$entry"
   key=$(key_of "$version" "$sha")
   if [ "$(cat "$out/KEY" 2>/dev/null)" = "$key" ]; then exit 0; fi
+  # A package brings one for each processor.
+  if [ "$(cat "$out-$arch/KEY" 2>/dev/null)" = "$key" ]; then
+    deliver "$out-$arch"
+    exit 0
+  fi
   # A package brings one for each processor, and one KEY for all: what a program was built of stands in itself.
   for brought in "$out/criu-$(uname -m)" "$out/criu"; do
     if grep -aqsF "teleport-env/$key/" "$brought"; then
@@ -171,11 +188,50 @@ for file in "${patches[@]}"; do
   names+=("${name#*-}")
 done
 
+# Another processor's libraries, unpacked beside the source: nothing of them is installed here. apt works in a folder of
+# its own with the same sources, so the machine's package lists stay as they are. Only the static ones are kept: shared
+# ones would be linked first, and are links to where they would be installed.
+unpack_libraries() { # directory
+  local debs=$work/debs conf=$work/apt.conf deb
+  mkdir -p "$debs/partial" "$work/apt/lists/partial" "$1"
+  : >"$work/apt/status"
+  cat >"$conf" <<EOF
+APT::Architecture "arm64";
+APT::Architectures { "arm64"; };
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+Dir::State "$work/apt";
+Dir::State::status "$work/apt/status";
+Dir::Cache "$work/apt";
+EOF
+  APT_CONFIG=$conf apt-get -qq update >&2 || die "the package lists for aarch64 could not be read from apt's sources."
+  (cd "$debs" && APT_CONFIG=$conf apt-get -qq download libprotobuf-c-dev libnl-3-dev libnet1-dev libcap-dev uuid-dev \
+    libbsd-dev libmd-dev >&2) || die "apt's sources have no libraries for aarch64 (Ubuntu's are on another mirror)."
+  for deb in "$debs"/*.deb; do dpkg-deb -x "$deb" "$1"; done
+  if [ -d "$1/lib" ]; then cp -a "$1/lib/." "$1/usr/lib/"; fi
+  find "$1" -name '*.so*' -delete
+}
+
+build=("${flags[@]}")
+if [ -n "$cross" ]; then
+  sysroot=$work/sysroot libraries=$work/sysroot/usr/lib/$arch-linux-gnu
+  unpack_libraries "$sysroot"
+  # criu's build passes no path of libraries to all of its probes; its compiler can.
+  mkdir "$work/bin"
+  cat >"$work/bin/${cross}gcc" <<EOF
+#!/bin/sh
+exec $(command -v "${cross}gcc") "\$@" -I$sysroot/usr/include -I$sysroot/usr/include/libnl3 -L$libraries
+EOF
+  chmod 755 "$work/bin/${cross}gcc"
+  export PATH=$work/bin:$PATH PKG_CONFIG_LIBDIR=$libraries/pkgconfig PKG_CONFIG_SYSROOT_DIR=$sysroot
+  build+=(ARCH="$arch" CROSS_COMPILE="$cross" GOOGLE_INCLUDE=/usr/include/google/protobuf)
+fi
+
 # The git id, which `criu --version` and its RPC report, names our build and its patches, so that a reader can tell what
 # this criu can do. SOURCE_DATE_EPOCH is what criu stamps its feature cache with: derived from the key, so that another
 # build does not take over a cache that may have another shape.
 id="teleport-env/$key/$(IFS=,; echo "${names[*]}")"
-if ! SOURCE_DATE_EPOCH=$((16#${key:0:7})) make -C "$src" -j"$(nproc)" criu "${flags[@]}" GITID="$id" >"$work/build.log" 2>&1
+if ! SOURCE_DATE_EPOCH=$((16#${key:0:7})) make -C "$src" -j"$(nproc)" criu "${build[@]}" GITID="$id" >"$work/build.log" 2>&1
 then
   tail -n 30 "$work/build.log" >&2
   die "criu $version did not compile; the end of its output stands above."
@@ -183,20 +239,21 @@ fi
 
 result=$work/result
 mkdir -p "$result/patches"
-strip -o "$result/criu" "$src/criu/criu"
+"${cross}strip" -o "$result/criu" "$src/criu/criu"
 if readelf -l "$result/criu" | grep -q INTERP; then die "the build is not static. Please report this with your distribution's name."; fi
-"$result/criu" --version >/dev/null || die "the criu that was built does not start."
+[ -n "$cross" ] || "$result/criu" --version >/dev/null || die "the criu that was built does not start."
 cp "$src/COPYING" "$result/LICENSE"
 cp "${patches[@]}" "$result/patches/"
 cat >"$result/SOURCE" <<EOF
 criu is free software under the GNU General Public License, version 2 only (file LICENSE).
 
-This binary: criu $version, $(uname -m), static, with the changes in patches/ (key $key).
+This binary: criu $version, $arch, static, with the changes in patches/ (key $key).
 Source:      criu_$version.orig.tar.xz, SHA-256 $(sha256sum "$work/criu.tar.xz" | cut -d' ' -f1)
              $from
 Built with:  make criu ${flags[*]}
-             by scripts/build-criu.sh, which fetches, patches and builds it again.
-Linked in:   glibc $(dpkg-query -W -f '${Version}' libc6-dev), libnl $(dpkg-query -W -f '${Version}' libnl-3-dev) (LGPL 2.1), libnet $(dpkg-query -W -f '${Version}' libnet1-dev), libcap $(dpkg-query -W -f '${Version}' libcap-dev),
+             by scripts/build-criu.sh${cross:+ --arch $arch}, which fetches, patches and builds it again.
+${cross:+Untried:     compiled on another processor, never run on one of these. Please report how it does.
+}Linked in:   glibc $(dpkg-query -W -f '${Version}' libc6-dev), libnl $(dpkg-query -W -f '${Version}' libnl-3-dev) (LGPL 2.1), libnet $(dpkg-query -W -f '${Version}' libnet1-dev), libcap $(dpkg-query -W -f '${Version}' libcap-dev),
              libuuid $(dpkg-query -W -f '${Version}' uuid-dev), libbsd $(dpkg-query -W -f '${Version}' libbsd-dev), protobuf-c $(dpkg-query -W -f '${Version}' libprotobuf-c-dev), from the distribution.
 EOF
 echo "$key" >"$result/KEY"
@@ -204,6 +261,8 @@ deliver "$result"
 
 if as_root sh -c "mkdir -p '$shared' && rm -rf '$shared/criu-$key' && cp -r '$result' '$shared/criu-$key' && chown -R 0:0 '$shared/criu-$key'" 2>/dev/null
 then :; else say "could not fill the shared cache $shared (no root rights); this checkout has its own copy."; fi
+
+if [ -n "$cross" ]; then say "criu $version for $arch is in $out; it cannot be tried here."; exit 0; fi
 
 # A machine that builds is not always one that runs it (a container, say): tell, do not fail.
 if check=$(as_root "$out/criu" check 2>&1); then

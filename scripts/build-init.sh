@@ -40,7 +40,8 @@ cc=gcc
 package="gcc libc6-dev"
 if [ "$arch" != "$(uname -m)" ]; then
   cc="$arch-linux-gnu-gcc"
-  package="gcc-${arch/x86_64/x86-64}-linux-gnu"
+  # The C library is only recommended by the compiler.
+  case $arch in aarch64) package="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;; *) package="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;; esac
 fi
 if ! command -v "$cc" >/dev/null || ! echo 'int main(void){return 0;}' | "$cc" -static -x c -o /dev/null - 2>/dev/null; then
   echo "build-init: installing $package (a C compiler, for the program that is PID 1 in every sandbox)"

@@ -114,7 +114,7 @@ describe('windows of the extension, with the real helper', function () {
     await welcome(/Open a folder/)
       .getByText('Try it', { exact: true })
       .click();
-    await editor.terminalText(/Everything is back\./, 30_000);
+    await editor.terminalText(/Everything is back\./, 90_000);
     const toast = await editor.notification(/That was the sample/);
     assert.deepEqual(toast.buttons, ['Remove the sample']);
     await toast.click('Remove the sample');
