@@ -61,7 +61,6 @@ describe('agents in a real VS Code', function () {
       env: {
         TELEPORT_ENV_SOCKET: helper.socket,
         XDG_STATE_HOME: join(place, 'state'),
-        PATH: `${join(folder, 'bin')}:${process.env.PATH}`,
         ANTHROPIC_API_KEY: 'not-a-key',
       },
       settings: { [SETTINGS.helperStart]: false },
@@ -69,7 +68,10 @@ describe('agents in a real VS Code', function () {
     });
     await editor.changeSettings({ [SETTINGS.helperStart]: false });
     await editor.openContainer('Teleport Env');
-    await editor.command('teleportEnv.createSandbox');
+    // Made as from a command line, where the program is on PATH; the editor takes its own from a login shell.
+    const PATH = `${join(folder, 'bin')}:${process.env.PATH}`;
+    const user = await helper.connect();
+    await user.request('sandbox/create', { workspace: folder, env: { PATH } });
     await sandboxes((rows) => rows[0]?.label === 'api-server' && /^running/.test(rows[0].description));
   });
   after(async () => {
