@@ -95,7 +95,7 @@ for (const name of readdirSync(folder)) {
 
 
 def without_hooks(tool, args, failed):
-    time.sleep(1.2)  # longer than files have to rest
+    time.sleep(2.5)  # longer than files have to rest and a checkpoint takes, on a busy machine too
 
 
 TELL = {'claude': claude, 'codex': codex, 'gemini': gemini, 'qwen': qwen, 'copilot': copilot, 'opencode': opencode}
