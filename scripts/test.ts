@@ -119,9 +119,9 @@ function count(name: string, results: string, end: string | undefined): void {
 async function main(): Promise<void> {
   if (words.includes('--check')) check();
   setUp();
-  // Short: paths of unix sockets go in here. Open to all: some tests run as another user.
+  // Short: paths of unix sockets go in here. Open to all: some tests run programs as another user, whose temporary files go in here, too.
   const folder = mkdtempSync(join(tmpdir(), 'te-'));
-  chmodSync(folder, 0o755);
+  chmodSync(folder, 0o1777);
   const watch = new Watch(folder);
   for (const file of findFiles()) {
     const name = relative(root, file);

@@ -1,7 +1,6 @@
 /** Writing into a live branch from outside: as its user, and never out of it. Needs root. */
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TeleportError } from '../../helper/protocol/errors.ts';
 import type { Params } from '../../helper/protocol/methods.ts';
@@ -31,7 +30,8 @@ for (const uid of [UID, 0])
 
     before(async function () {
       needsMachine(this);
-      outside = mkdtempSync(join(tmpdir(), 'te-outside-'));
+      // Not beside the workspace: what leads to that is root's, inside, and the plain user could make nothing there.
+      outside = mkdtempSync('/tmp/te-outside-');
       writeFileSync(join(outside, 'victim'), 'untouched\n', { mode: 0o666 });
       rig = await Rig.make(uid, (workspace) => writeFileSync(join(workspace, 'a.txt'), 'one\n'));
       at = (name) => join(rig.workspace, name);
