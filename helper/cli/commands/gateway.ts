@@ -100,6 +100,11 @@ async function serve(ctx: Context, named: string | undefined, settings: GatewayS
   let first = true;
   while (!ended.signal.aborted) {
     const helper = await ctx.helper();
+    const over = new Promise<void>((resolve) => {
+      ended.signal.addEventListener('abort', () => resolve());
+      if (helper.lost.aborted) resolve();
+      helper.lost.addEventListener('abort', () => resolve());
+    });
     const gateway = await ModelGateway.open(helper, id, settings, {
       env: ctx.io.env,
       exchanged: ({ branch, path, status, ms, usage, problem }) => {
@@ -108,17 +113,17 @@ async function serve(ctx: Context, named: string | undefined, settings: GatewayS
         void ctx.remark(`${mark} ${branch} ${printable(path)} ${status} · ${ms} ms${what && ` · ${what}`}\n`);
       },
     });
-    const over = new Promise<void>((resolve) => {
-      ended.signal.addEventListener('abort', () => resolve());
-      helper.lost.addEventListener('abort', () => resolve());
+    // The helper may end at any moment: that is waited for below.
+    const found = await helper.request('sandbox/get', { sandbox: id }).catch((error: unknown) => {
+      if (!helper.lost.aborted) throw error;
     });
-    const { variables } = (await helper.request('sandbox/get', { sandbox: id })).sandbox.gateway ?? { variables: [] };
-    if (first)
+    const variables = found?.sandbox.gateway?.variables ?? [];
+    if (first && found)
       await ctx.answer(
         { sandbox: id, variables },
         `${style.good('✓')} ${printable(name)} can ask models: new sessions have ${variables.join(', ')} · Ctrl-C ends it\n`,
       );
-    first = false;
+    first &&= !found;
     await over;
     await gateway.close();
     if (!ended.signal.aborted) {
