@@ -13,6 +13,7 @@ const PASSES = 3;
 const SLEEPER = `
 import time
 began, wall = time.monotonic(), time.time()
+open("begun", "w").close()
 time.sleep(${SLEEPS})
 print(time.monotonic() - began, time.time() - wall, flush=True)`;
 const CLOCKS = `python3 -c '
@@ -41,7 +42,7 @@ describe('clocks', function () {
     needsMachine(this);
     rig = await Rig.make();
     await rig.run(
-      `echo '${SLEEPER}' > sleeper.py; python3 sleeper.py > slept &\nwhile ! pgrep -f sleeper >/dev/null; do :; done`,
+      `echo '${SLEEPER}' > sleeper.py; python3 sleeper.py > slept &\nwhile [ ! -e begun ]; do :; done; sleep 0.1`,
     );
     start = await clocks();
     checkpoint = await rig.checkpoint();
