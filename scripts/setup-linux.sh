@@ -214,7 +214,7 @@ Description=Teleport Env helper: takes sandboxes back, files and live processes
 After=local-fs.target
 
 [Service]
-ExecStart=$run_node $opt/$version/teleport-env.js serve
+ExecStart=$run_node --max-semi-space-size=1 $opt/$version/teleport-env.js serve
 Restart=on-failure
 # Its end is not the end of the sandboxes, which live in control groups of their own.
 KillMode=process
@@ -269,6 +269,7 @@ running_helpers() {
   local file words
   for file in /proc/[0-9]*/cmdline; do
     mapfile -d '' -t words 2>/dev/null <"$file" || continue
+    while [[ ${words[1]:-} == --* ]]; do words=("${words[0]}" "${words[@]:2}"); done # node's own
     [[ ${words[1]:-} == "$opt"/*/teleport-env.js && ${words[2]:-} == serve ]] && basename "$(dirname "$file")"
   done
   return 0

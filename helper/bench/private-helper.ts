@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '../client/connection.ts';
+import { HELPER_NODE_FLAGS } from '../client/start.ts';
 import { TeleportError } from '../protocol/errors.ts';
 
 export class PrivateHelper {
@@ -17,7 +18,7 @@ export class PrivateHelper {
 
   private constructor(program: string[]) {
     const log = openSync(join(this.dir, 'log'), 'a');
-    const args = [...program, 'serve', '--socket', this.socket, '--state', this.state];
+    const args = [...HELPER_NODE_FLAGS, ...program, 'serve', '--socket', this.socket, '--state', this.state];
     this.child = spawn(process.execPath, args, { stdio: ['ignore', log, log], cwd: '/' });
   }
 

