@@ -1,8 +1,13 @@
 /**
  * The helper's side of a connection to a branch's PID 1. One connection serves one session; frames as in
- * helper/native/serve.c. The socket is reached through /proc/PID/root, so nothing outside stands for it.
+ * helper/native/serve.c. The socket is reached through /proc/PID/root, so nothing outside stands for it; and as what it is, so that
+ * no link that root inside puts in its place leads us to a socket of the host's.
  */
 import { createConnection, type Socket } from 'node:net';
+import { close, openBeneath, openRoot } from './at.ts';
+
+/** Of asm-generic/fcntl.h; node does not name it. */
+const O_PATH = 0o10000000;
 
 export type Opening = {
   kind: 'process' | 'terminal' | 'dial';
@@ -92,10 +97,16 @@ export class InitConnection {
   /** Connects to the PID 1 with that host pid. It may be frozen: then it answers once it is thawed. */
   static open(pid: number, heard: Heard = {}): Promise<InitConnection> {
     return new Promise((resolve, reject) => {
-      const socket = createConnection(`/proc/${pid}/root/.teleport-env/init.sock`);
-      socket.once('error', reject);
+      const place = findSocket(pid);
+      const socket = createConnection(`/proc/self/fd/${place}`);
+      const failed = (error: Error): void => {
+        close(place);
+        reject(error);
+      };
+      socket.once('error', failed);
       socket.once('connect', () => {
-        socket.off('error', reject);
+        close(place);
+        socket.off('error', failed);
         resolve(new InitConnection(socket, heard));
       });
     });
@@ -247,4 +258,16 @@ function readAsk(body: Buffer): Ask {
     .split('\0')
     .slice(0, -1);
   return { number, again: again === 1, words, input: Buffer.from(body.subarray(at + length)) };
+}
+
+/** A descriptor of the socket's file. @throws Error where there is none, or something else on the way */
+function findSocket(pid: number): number {
+  const root = openRoot(`/proc/${pid}/root`);
+  try {
+    const found = openBeneath(root, '.teleport-env/init.sock', O_PATH);
+    if (found === null) throw new Error('PID 1 of the branch has no socket any more: something inside removed it');
+    return found;
+  } finally {
+    close(root);
+  }
 }

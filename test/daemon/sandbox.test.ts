@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
-import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '../../helper/client/connection.ts';
 import { TeleportError } from '../../helper/protocol/errors.ts';
@@ -268,6 +278,25 @@ describe('a sandbox', () => {
       'unknownPath',
     );
     rmSync('/tmp/teleport-secret');
+  });
+
+  it('a link in the place of PID 1’s socket leads to no socket of the host', async () => {
+    // A short path: those of unix sockets may have 107 bytes.
+    const trap = join(mkdtempSync('/tmp/te-trap-'), 's');
+    let led = 0;
+    const server = createServer((socket) => {
+      led++;
+      socket.destroy();
+    });
+    await new Promise<void>((done) => server.listen(trap, done));
+    await run(`cd /.teleport-env; mv init.sock kept; mkdir -p ${dirname(trap)}; ln -s ${trap} init.sock`, {
+      checkpoint: false,
+    });
+    const asked = connection.request('session/open', { sandbox, kind: 'process', argv: ['/bin/true'] });
+    await assert.rejects(asked, /has no socket any more/);
+    assert.equal(led, 0);
+    server.close();
+    rmSync(dirname(trap), { recursive: true });
   });
 
   it('runs processes with their own streams, input, exit code, signal and time limit', async () => {
