@@ -52,6 +52,7 @@ const WIDTH = 760;
 const BAR = 22;
 const GAP = 10;
 const LABEL = 190;
+const TITLE = 'Rollback of a counting process, median (logarithmic)';
 const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 
 /** Rollback times of the counter workload, a logarithmic bar each; DeltaBox and the seed's claim as published. */
@@ -78,8 +79,9 @@ export function toSvg(report: Report): string {
     ].join('\n');
   });
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="system-ui, sans-serif" font-size="14" fill="#24292f">
+<title>${TITLE}</title>
 <rect width="${WIDTH}" height="${height}" fill="#ffffff"/>
-<text x="16" y="26" font-size="16" font-weight="600">Rollback of a counting process, median (logarithmic)</text>
+<text x="16" y="26" font-size="16" font-weight="600">${TITLE}</text>
 ${body.join('\n')}
 </svg>
 `;

@@ -38,6 +38,7 @@ export class Catalogue {
   private readonly manifests = new Map<string, Manifest>();
   /** On disk, but not to be used: why. */
   readonly damaged = new Map<string, string>();
+  private readonly becomingDurable = new Map<string, Promise<void>>();
 
   constructor(state: SandboxState) {
     this.state = state;
@@ -237,7 +238,16 @@ export class Catalogue {
     this.state.tell('checkpoint/changed', { sandbox: this.state.record.id, checkpoint: toCheckpoint(manifest) });
   }
 
-  async makeDurable(checkpoint: string): Promise<void> {
+  /** It is written to disk, and what was written is known. Asked for twice, it is done once: the sums are those of that time. */
+  makeDurable(checkpoint: string): Promise<void> {
+    const begun = this.becomingDurable.get(checkpoint);
+    if (begun) return begun;
+    const done = this.sync(checkpoint).finally(() => this.becomingDurable.delete(checkpoint));
+    this.becomingDurable.set(checkpoint, done);
+    return done;
+  }
+
+  private async sync(checkpoint: string): Promise<void> {
     const manifest = this.manifests.get(checkpoint);
     if (!manifest || manifest.durable || this.state.removed) return;
     const { image, dir } = this.state.layout.checkpoint(checkpoint);

@@ -12,16 +12,16 @@ export type ImageSums = Record<string, [size: number, sum: number]>;
 
 /** CRIU's account of the dump and its log are no part of what is restored. */
 const WRITTEN_LATER = /\.log$|^stats-/;
-const CHUNK = 1 << 20;
+const CHUNK = 1 << 18;
 
-async function sumOf(path: string): Promise<[number, number]> {
+/** @param chunk one for all files of an image: new ones for each made the helper 30 MB larger until they were collected */
+async function sumOf(path: string, chunk: Buffer): Promise<[number, number]> {
   const file = await open(path, 'r');
   try {
-    const chunk = Buffer.allocUnsafe(CHUNK);
     let size = 0;
     let sum = 0;
     for (;;) {
-      const { bytesRead } = await file.read(chunk, 0, CHUNK, size);
+      const { bytesRead } = await file.read(chunk, 0, chunk.length, size);
       if (bytesRead === 0) return [size, sum];
       size += bytesRead;
       sum = crc32(chunk.subarray(0, bytesRead), sum);
@@ -33,15 +33,17 @@ async function sumOf(path: string): Promise<[number, number]> {
 
 export async function sumImage(dir: string): Promise<ImageSums> {
   const sums: ImageSums = {};
+  const chunk = Buffer.allocUnsafeSlow(CHUNK);
   for (const name of (await readdir(dir)).sort())
-    if (!WRITTEN_LATER.test(name)) sums[name] = await sumOf(join(dir, name));
+    if (!WRITTEN_LATER.test(name)) sums[name] = await sumOf(join(dir, name), chunk);
   return sums;
 }
 
 /** @throws TeleportError `checkpointDamaged` naming the first file that is not what it was */
 export async function checkImage(dir: string, sums: ImageSums): Promise<void> {
+  const chunk = Buffer.allocUnsafeSlow(CHUNK);
   for (const [name, [size, sum]] of Object.entries(sums)) {
-    const found = await sumOf(join(dir, name)).catch(() => null);
+    const found = await sumOf(join(dir, name), chunk).catch(() => null);
     if (found?.[0] === size && found[1] === sum) continue;
     const what = !found ? 'is missing' : found[0] < size ? 'is cut short' : 'is not what was written';
     throw new TeleportError('checkpointDamaged', `its memory image is damaged: ${name} ${what}`, {
