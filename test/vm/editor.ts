@@ -12,7 +12,6 @@ import { settings } from './world.ts';
 const PATIENCE_MS = 9 * 60_000;
 const SANDBOXES = 'Sandboxes';
 const TIMELINE = 'Checkpoint timeline';
-const MACHINE = 'Linux machine';
 
 export class Journey {
   readonly #page;
@@ -99,19 +98,6 @@ export class Journey {
     await (await editor.notification(/1 file applied/, PATIENCE_MS)).close();
     assert.equal(readFileSync(join(folder, 'price.txt'), 'utf8'), '1 €\r\n2\n');
     assert.ok(existsSync(join(folder, 'node_modules')));
-  }
-
-  async stop(): Promise<void> {
-    await this.rows(MACHINE, new RegExp(`^${settings.name} running`, 'm'));
-    await this.#bar.inline(settings.name, 'Stop Linux machine');
-    await this.rows(MACHINE, /stopped/);
-    await this.editor.screenshot('vm-stopped');
-  }
-
-  async start(): Promise<void> {
-    await this.#bar.inline(settings.name, 'Start Linux machine');
-    await this.rows(SANDBOXES, /^shop (stopped|running)/m);
-    await this.rows(MACHINE, /running/);
   }
 
   /** Rows whose labels and descriptions, a line each, are like that. */

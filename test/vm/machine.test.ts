@@ -247,13 +247,16 @@ describe('a real virtual machine', function () {
   });
 
   it('stopped, it saves what runs, and is started at another address with it', async () => {
+    // The editor's window rests since it was suspended, as it should, and does not hear that others woke the machine: from here
+    // on it is asked for by the extension's own code alone.
+    await window?.editor.close();
+    window = undefined;
     const before = Number((await run('cat count; echo unsaved >stopped.txt')).output);
     const [address] = (await machine.state())!.addresses;
     await client!.close();
     client = undefined;
-    await timed('stop', () => (window ? window.stop() : machine.stop()));
+    await timed('stop', () => machine.stop());
     assert.equal((await machine.state())?.state, 'Stopped');
-    if (window) await timed('start', () => window!.start());
     client = await timed('start and connection', () => connect(place));
     assert.notEqual((await machine.state())!.addresses[0], address);
     const { sandbox: found } = await client.ask('sandbox/get', { sandbox });
@@ -274,14 +277,7 @@ describe('a real virtual machine', function () {
     stageNewer(join(home, 'extension'), join(home, 'newer'), UPGRADED);
     machine = machineOf(world('newer'));
     place = placeOf(machine);
-    if (window) {
-      await window.editor.close();
-      window = undefined;
-      window = await Journey.start(home, standIn, join(home, 'newer'));
-      await timed('update', () => window!.rows('Sandboxes', /^my-app running/m));
-      await window.editor.screenshot('vm-updated');
-    }
-    client = await timed(window ? 'connection' : 'update', () => connect(place));
+    client = await timed('update', () => connect(place));
     assert.equal(client.handshake.helperVersion, UPGRADED);
     assert.match(await inside('teleport-env --version'), new RegExp(UPGRADED));
     const after = (await run('cat pid count; kill -0 $(cat pid) && echo alive')).output.split('\n');
