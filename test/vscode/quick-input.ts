@@ -45,6 +45,8 @@ export async function command(page: Page, titleOrId: string, timeout = 20_000): 
         rows = await quickRows(page);
         return rows.some(fits);
       };
+      // Its first list takes seconds on a busy machine, and each opening begins that anew.
+      await waitFor(async () => (await found()) || rows.length > 0, 8000).catch(() => false);
       return waitFor(found, 1500).catch(() => false);
     }, timeout);
   } catch {
