@@ -270,7 +270,9 @@ running_helpers() {
   for file in /proc/[0-9]*/cmdline; do
     mapfile -d '' -t words 2>/dev/null <"$file" || continue
     while [[ ${words[1]:-} == --* ]]; do words=("${words[0]}" "${words[@]:2}"); done # node's own
-    [[ ${words[1]:-} == "$opt"/*/teleport-env.js && ${words[2]:-} == serve ]] && basename "$(dirname "$file")"
+    [[ ${words[1]:-} == "$opt"/*/teleport-env.js && ${words[2]:-} == serve ]] || continue
+    # A container's own helper is seen from its host, under a second process id. It is not ours to restart.
+    [[ $(sed -n 's/^NSpid:[[:space:]]*//p' "${file%cmdline}status" 2>/dev/null) =~ ^[0-9]+$ ]] && basename "${file%/cmdline}"
   done
   return 0
 }

@@ -20,6 +20,7 @@ export function wayOn(code: HelperError['code']): WayOn | undefined {
     case 'noOverlay':
     case 'noLoop':
     case 'noCgroup':
+    case 'noNamespaces':
     case 'volumeFull':
     case 'volumeUnusable':
       return { title: t('Run doctor'), command: COMMANDS.doctor };

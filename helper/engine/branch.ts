@@ -99,7 +99,13 @@ export async function launch(machine: Machine, ground: Ground, payload: Payload,
   } catch (cause) {
     await abandon(ground, cgroup);
     const text = ((cause as { stderr?: string }).stderr || (cause as Error).message).trim();
-    throw new TeleportError('internal', `the branch could not be started: ${text}`, { cause });
+    const message = `the branch could not be started: ${text}`;
+    if (/new namespaces: /.test(text))
+      throw new TeleportError('noNamespaces', message, {
+        hint: 'teleport-env doctor tells what forbids it. In a chroot the kernel always does: use a container or pivot_root',
+        cause,
+      });
+    throw new TeleportError('internal', message, { cause });
   }
 }
 

@@ -45,6 +45,7 @@ export const ERRORS = {
   noOverlay: 'machine',
   noLoop: 'machine',
   noCgroup: 'machine',
+  noNamespaces: 'machine',
   noNetwork: 'machine',
   noGit: 'machine',
   volumeFull: 'machine',

@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import {
   chmodSync,
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -207,6 +208,48 @@ describe('errors of the command line', function () {
     const old = await refused(['list'], 2, 'criuTooOld', { env: env(resolve(__dirname, 'programs/old-criu')) });
     assert.match(`${old.message} ${old.hint}`, /CRIU 3\.17\.1 is too old .*4\.1 or later.*npm run setup/);
     await told(['list'], 2, /3\.17\.1 is too old/, { env: env(resolve(__dirname, 'programs/old-criu')) });
+  });
+
+  it('in a chroot, where the kernel makes no user namespace', async () => {
+    const place = join(helper.dir, 'chroot');
+    mkdirSync(place);
+    const socket = join(helper.dir, 'chroot.sock');
+    const enter = 'mount --rbind / "$0" && exec chroot "$0" "$@"';
+    const serve = spawn(
+      'unshare',
+      [
+        '--mount',
+        'sh',
+        '-c',
+        enter,
+        place,
+        process.execPath,
+        PROGRAM,
+        'serve',
+        '--socket',
+        socket,
+        '--state',
+        join(helper.dir, 'chroot-state'),
+      ],
+      {
+        env: { ...process.env, TELEPORT_ENV_DEV: '1' },
+        stdio: ['ignore', 'inherit', 'inherit'],
+      },
+    );
+    const ended = once(serve, 'exit');
+    try {
+      while (!existsSync(socket)) {
+        assert.equal(serve.exitCode, null, 'the helper ended');
+        await sleep(50);
+      }
+      const env = { TELEPORT_ENV_SOCKET: socket };
+      const error = await refused(['up', '--workspace', ws], 2, 'noNamespaces', { env });
+      assert.match(`${error.message} ${error.hint}`, /new namespaces: Operation not permitted.*doctor.*chroot/);
+      assert.deepEqual(json(await call(['list', '--json'], { env })).sandboxes, [], 'nothing half made');
+    } finally {
+      serve.kill();
+      await ended;
+    }
   });
 
   it('names with spaces, quotes, newlines and non-ASCII are carried whole and shown in one line', async () => {
