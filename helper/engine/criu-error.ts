@@ -26,8 +26,6 @@ export class CriuError extends Error {
   readonly quoted: string[];
   readonly logPath: string | undefined;
   readonly killed: boolean;
-  /** Root of processes that were restored and run although the operation failed. */
-  readonly survivor: number | undefined;
 
   constructor(
     code: CriuErrorCode,
@@ -39,7 +37,6 @@ export class CriuError extends Error {
       command?: string;
       logPath?: string;
       killed?: boolean;
-      survivor?: number;
       cause?: unknown;
     } = {},
   ) {
@@ -55,6 +52,5 @@ export class CriuError extends Error {
     this.quoted = found?.quoted ?? [];
     this.logPath = more.logPath;
     this.killed = more.killed ?? false;
-    this.survivor = more.survivor;
   }
 }

@@ -107,7 +107,7 @@ export type RestoreMoment =
 
 /**
  * Called at moments of an operation; CRIU waits until the promise resolves. A hook that throws fails the operation, whose
- * error has it as `cause`. CRIU cannot turn back any more at `pre-resume` and later: then the processes run, and the error's
- * `survivor` is their root.
+ * error has it as `cause`. CRIU cannot turn back any more at `pre-resume` and later: then the restored processes are killed, at
+ * `pre-resume` before any of them ran.
  */
 export type Hooks<Moment extends string> = { [M in Moment]?: (pid: number | undefined) => void | Promise<void> };

@@ -75,8 +75,7 @@ async function run(
   let hookFailure: { moment: string; cause: unknown } | undefined;
   let root: number | undefined;
 
-  const onNotify = async (script: string, pid: number | undefined): Promise<boolean> => {
-    root = pid ?? root;
+  const runHook = async (script: string, pid: number | undefined): Promise<boolean> => {
     if (giveUp.reason()) return false;
     try {
       const point = `criu:${script}`;
@@ -87,6 +86,15 @@ async function run(
       return false;
     }
     return !giveUp.reason();
+  };
+  let refused = false;
+  const onNotify = async (script: string, pid: number | undefined): Promise<boolean> => {
+    root = pid ?? root;
+    const goOn = await runHook(script, pid);
+    refused ||= !goOn;
+    // Too late for CRIU, which lets them run all the same.
+    if (!goOn && /^(pre|post)-resume$/.test(script) && operation === 'restore' && root !== undefined) killQuietly(root);
+    return goOn;
   };
 
   const folders: number[] = [];
@@ -102,12 +110,8 @@ async function run(
     );
     const ms = performance.now() - began;
     const pid = response.restore?.pid;
-    if (response.success && !hookFailure) return { pid, ms, logPath };
-    throw refusal(operation, { logPath, stderr, errno: response.errno, ...giveUp.given(), hookFailure, ...survivor() });
-
-    function survivor() {
-      return response.success && pid !== undefined && pid > 0 ? { survivor: pid } : {};
-    }
+    if (response.success && !refused) return { pid, ms, logPath };
+    throw refusal(operation, { logPath, stderr, errno: response.errno, ...giveUp.given(), hookFailure });
   } catch (error) {
     if (error instanceof CriuError) throw error;
     if (error instanceof NoAnswer) {
@@ -170,7 +174,6 @@ interface Circumstances {
   errno?: number;
   given?: 'aborted' | 'timeout';
   hookFailure?: { moment: string; cause: unknown } | undefined;
-  survivor?: number;
 }
 
 /** CRIU answered "no", or a hook of ours threw. */

@@ -314,16 +314,33 @@ describe('the real CRIU', function () {
     assert.ok(!alive(made!));
   });
 
-  it('names the survivor when a hook throws too late', async () => {
-    const { pid, root, images, beside, anew } = await start('plain');
-    await dump(beside, { imagesDir: images, pid });
-    const error = await refused(
-      restore(anew, { imagesDir: images, root }, { 'pre-resume': () => Promise.reject(new Error('x')) }),
-    );
-    assert.equal(error.code, 'hook');
-    started.push(error.survivor!);
-    assert.ok(alive(error.survivor!));
-  });
+  for (const moment of ['pre-resume', 'post-resume'] as const)
+    it(`leaves nothing behind when it is too late for CRIU to turn back (${moment})`, async () => {
+      const { pid, root, images, beside, anew } = await start('plain');
+      await dump(beside, { imagesDir: images, pid });
+      const stop = new AbortController();
+      const failing = () => Promise.reject(new Error('the disk is on fire'));
+      for (const [code, end] of [
+        ['hook', failing],
+        ['aborted', () => stop.abort()],
+      ] as const) {
+        let made: number | undefined;
+        const error = await refused(
+          restore(
+            anew,
+            { imagesDir: images, root, signal: stop.signal },
+            {
+              'post-restore': (pid) => {
+                made = pid;
+              },
+              [moment]: end,
+            },
+          ),
+        );
+        assert.equal(error.code, code);
+        await waitFor(async () => !alive(made!));
+      }
+    });
 
   describe('connections over loopback, with data under way and half-closed', () => {
     for (const [name, asked] of [
