@@ -97,6 +97,13 @@ const RULES: Rule[] = [
       'A program has sent something over a unix socket whose other end has not accepted the connection yet. Usually trying again a moment later is enough.',
   },
   {
+    when: /Found a closed in-flight socket/,
+    reason: 'pendingConnection',
+    resource: () => 'a connection over a unix socket that was closed before it was accepted',
+    say: () =>
+      'A program has closed a connection over a unix socket before the other end accepted it. Usually trying again a moment later is enough.',
+  },
+  {
     when: /send_fds failed \(-22\)/,
     reason: 'descriptor',
     resource: () => 'a descriptor that no other process may be given, such as an io_uring ring',

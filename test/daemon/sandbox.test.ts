@@ -65,14 +65,14 @@ describe('a sandbox', () => {
   const rollback = (checkpoint: string, discard = false) =>
     connection.request('checkpoint/rollback', { sandbox, checkpoint, discard });
   async function verified(checkpoint: string): Promise<void> {
-    for (let i = 0; i < 200; i++) {
+    for (let i = 0; i < 1200; i++) {
       const { checkpoints } = await connection.request('checkpoint/list', { sandbox });
       const { state } = checkpoints.find((c) => c.id === checkpoint)!;
       assert.equal(state.broken, undefined);
       if (state.verified && state.durable) return;
       await sleep(25);
     }
-    assert.fail(`${checkpoint} was not verified and durable within 5 s`);
+    assert.fail(`${checkpoint} was not verified and durable within 30 s`);
   }
 
   it('takes back files, a live process and its memory', async () => {
@@ -418,7 +418,7 @@ describe('a sandbox', () => {
     })();
     for (let i = 0; i < 5; i++) await connection.request('checkpoint/create', { sandbox });
     await feeding;
-    for (let i = 0; i < 400 && exit < 0; i++) await sleep(10);
+    while (exit < 0) await sleep(10); // as long as the test may take: a busy machine needs its time
     assert.equal(exit, 0);
     assert.equal(out, Array.from({ length: lines }, (_, i) => `${i + 1}:l${i}\n`).join(''));
   });

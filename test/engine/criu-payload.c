@@ -184,7 +184,8 @@ static void set_up(const char *mode) {
   }
 }
 
-static void serve(const char *mode) {
+/* Says "ready" to that descriptor once it can be asked, and keeps nothing of it. */
+static void serve(const char *mode, int ready) {
   unsigned long nonce, counter = 0;
   struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "/sock"};
   NEED(getrandom(&nonce, sizeof nonce, 0));
@@ -193,6 +194,8 @@ static void serve(const char *mode) {
   unlink(a.sun_path);
   NEED(bind(l, (void *)&a, sizeof a));
   NEED(listen(l, 8));
+  NEED(write(ready, "x", 1));
+  close(ready);
   for (;; counter++) {
     struct pollfd p = {l, POLLIN, 0};
     if (poll(&p, 1, 1) != 1) continue;
@@ -239,16 +242,11 @@ static void launch(const char *dir, const char *mode) {
     if (peers[0] >= 0) close(peers[1]);
     int null = NEED(open("/null", O_RDWR | O_CREAT, 0600));
     dup2(null, 0), dup2(null, 1), dup2(null, 2), close(null);
-    if (fork() == 0) { /* says "ready" once the socket is there, and is gone before anybody dumps */
-      struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "/sock"};
-      for (int s = socket(AF_UNIX, SOCK_STREAM, 0); connect(s, (void *)&a, sizeof a); usleep(1000)) {}
-      write(ready[1], "x", 1);
-      _exit(0);
-    }
-    close(ready[1]);
     signal(SIGCHLD, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
-    NEED(execl("/payload", "/payload", "serve", mode, NULL));
+    char fd[12];
+    snprintf(fd, sizeof fd, "%d", ready[1]);
+    NEED(execl("/payload", "/payload", "serve", mode, fd, NULL));
   }
   (void)foreign;
   write_map(pid, "uid_map");
@@ -267,7 +265,7 @@ static void launch(const char *dir, const char *mode) {
 
 int main(int argc, char **argv) {
   if (argc == 4 && !strcmp(argv[1], "launch")) { launch(argv[2], argv[3]); return 0; }
-  if (argc == 3 && !strcmp(argv[1], "serve")) serve(argv[2]);
+  if (argc == 4 && !strcmp(argv[1], "serve")) serve(argv[2], atoi(argv[3]));
   if (argc >= 5 && !strcmp(argv[1], "join")) {
     char path[64];
     snprintf(path, sizeof path, "/proc/%s/ns/net", argv[2]);
