@@ -62,8 +62,17 @@ module.exports = {
       to: { dependencyTypes: ['core'] },
     },
     only('engine', ['protocol'], 'Mechanism without policy: it knows layers and images, not whose they are.'),
-    only('daemon', ['sandbox', 'engine', 'protocol'], "What runs as root takes no code from the caller's side."),
-    only('client', ['protocol'], "Runs with the user's rights, reads untrusted text: nothing of root's side is in it."),
+    only('wire', [], 'How messages travel, not what they say.'),
+    only(
+      'daemon',
+      ['sandbox', 'engine', 'protocol', 'wire'],
+      "What runs as root takes no code from the caller's side.",
+    ),
+    only(
+      'client',
+      ['protocol', 'wire'],
+      "Runs with the user's rights, reads untrusted text: nothing of root's side is in it.",
+    ),
     only('bench', ['client', 'protocol'], 'Measures what a client sees.'),
     only('cli', ['client', 'bench', 'protocol'], 'A client like any other.', [DOORS]),
     {

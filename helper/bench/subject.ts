@@ -8,7 +8,7 @@ import type { HeadMoved } from '../protocol/methods.ts';
 import type { Checkpoint } from '../protocol/model.ts';
 
 export interface Rolled {
-  /** From sending the request to holding the reply and an answer of the restored shell. */
+  /** From sending the request to holding the reply and the answer of the restored shell. */
   ms: number;
   /** From sending the request to holding the reply. */
   replyMs: number;
@@ -65,12 +65,18 @@ export class Subject {
     throw new Error(`${id} was not verified within 10 s`);
   }
 
-  /** @param check a line whose output must be that, from the restored state */
-  async rollback(checkpoint: string, expected: string): Promise<Rolled> {
+  /**
+   * Back to the checkpoint, and what variable MARK is there: sent along with the rollback or, `asked: 'then'`, when its reply is here.
+   * @throws Error where it is not `expected`
+   */
+  async rollback(checkpoint: string, expected: string, asked: 'along' | 'then' = 'along'): Promise<Rolled> {
     const begun = performance.now();
-    const moved = await this.connection.request('checkpoint/rollback', { sandbox: this.id, checkpoint, discard: true });
-    const replyMs = performance.now() - begun;
-    const answer = await this.run('echo $MARK');
+    let replyMs = 0;
+    const rolling = this.connection
+      .request('checkpoint/rollback', { sandbox: this.id, checkpoint, discard: true })
+      .finally(() => (replyMs = performance.now() - begun));
+    if (asked === 'then') await rolling;
+    const [moved, answer] = await Promise.all([rolling, this.run('echo $MARK')]);
     const ms = performance.now() - begun;
     if (answer.trim() !== expected)
       throw new Error(`after the rollback to ${checkpoint} the shell said ${answer}, not ${expected}`);

@@ -1,13 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { EventEmitter, setMaxListeners } from 'node:events';
+import { EventEmitter } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import {
-  CancellationTokenSource,
-  createMessageConnection,
-  type MessageConnection,
-  StreamMessageReader,
-  StreamMessageWriter,
-} from 'vscode-jsonrpc/node';
+import { ErrorCodes, ResponseError } from 'vscode-jsonrpc';
 import { TeleportError } from '../protocol/errors.ts';
 import {
   type Method,
@@ -17,6 +11,7 @@ import {
   PROTOCOL_VERSION,
   type Result,
 } from '../protocol/methods.ts';
+import { Closed, Endpoint } from '../wire/endpoint.ts';
 import { fromWire } from './errors.ts';
 
 export interface RequestOptions {
@@ -38,25 +33,21 @@ export class Connection implements Requester {
   /** What the daemon said of itself. */
   helper!: Result<'initialize'>;
   readonly #socket: Socket;
-  readonly #rpc: MessageConnection;
+  readonly #endpoint: Endpoint;
   readonly #events = new EventEmitter().setMaxListeners(0);
   readonly #lost = new AbortController();
   #holds = 0;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
-    // One for each request under way.
-    setMaxListeners(0, this.#lost.signal);
-    this.#rpc = createMessageConnection(new StreamMessageReader(socket), new StreamMessageWriter(socket));
-    this.#rpc.onNotification((method, params) => {
-      const first = Array.isArray(params) ? params[0] : params;
-      this.#events.emit(`on:${method}`, first);
-      this.#events.emit('any', method, first);
+    this.#endpoint = new Endpoint(socket, {
+      request: (method) => Promise.reject(new ResponseError(ErrorCodes.MethodNotFound, `there is no method ${method}`)),
+      notification: (method, params) => {
+        this.#events.emit(`on:${method}`, params);
+        this.#events.emit('any', method, params);
+      },
+      closed: () => this.#lost.abort(),
     });
-    this.#rpc.onError(() => this.#lose());
-    this.#rpc.onClose(() => this.#lose());
-    socket.on('error', () => this.#lose());
-    this.#rpc.listen();
   }
 
   /**
@@ -81,10 +72,7 @@ export class Connection implements Requester {
 
   /** A request by a name that only the wire knows, for a bridge. */
   async forward(method: string, params: unknown, { signal, onProgress }: RequestOptions = {}): Promise<unknown> {
-    const source = new CancellationTokenSource();
-    const cancel = () => source.cancel();
     if (signal?.aborted) throw new TeleportError('cancelled', 'cancelled');
-    signal?.addEventListener('abort', cancel, { once: true });
     let stopProgress: Unsubscribe | undefined;
     if (onProgress) {
       const token = randomUUID();
@@ -92,14 +80,11 @@ export class Connection implements Requester {
       stopProgress = this.on('progress', (progress) => progress.token === token && onProgress(progress));
     }
     try {
-      if (this.#lost.signal.aborted) throw ended(method);
-      return await this.#orLost(this.#rpc.sendRequest(method, params, source.token), method);
+      return await this.#endpoint.request(method, params, signal);
     } catch (error) {
-      throw fromWire(error, method);
+      throw error instanceof Closed ? ended(method) : fromWire(error, method);
     } finally {
-      signal?.removeEventListener('abort', cancel);
       stopProgress?.();
-      source.dispose();
     }
   }
 
@@ -128,25 +113,7 @@ export class Connection implements Requester {
   }
 
   close(): void {
-    this.#lose();
-    this.#rpc.dispose();
-    this.#socket.destroySoon();
-  }
-
-  #lose(): void {
-    this.#lost.abort();
-  }
-
-  /** jsonrpc leaves requests unanswered for ever when the other side goes. */
-  #orLost<T>(answer: Promise<T>, method: string): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const lost = () => reject(ended(method));
-      // An answer that is read already wins over the end that follows it.
-      const later = () => setImmediate(lost);
-      if (this.#lost.signal.aborted) later();
-      else this.#lost.signal.addEventListener('abort', later, { once: true });
-      answer.then(resolve, reject).finally(() => this.#lost.signal.removeEventListener('abort', later));
-    });
+    this.#endpoint.close();
   }
 }
 

@@ -7,6 +7,7 @@ import { beginDump } from '../engine/criu-ahead.ts';
 import type { CriuProcess } from '../engine/criu-process.ts';
 import type { BranchLayout } from '../engine/layout.ts';
 import type { Machine } from '../engine/machine.ts';
+import type { NetworkMode } from '../engine/network.ts';
 import type { Steps } from '../engine/steps.ts';
 import type { Branch as BranchInfo, Process } from '../protocol/model.ts';
 import type { BranchRecord } from '../sandbox/records.ts';
@@ -25,6 +26,8 @@ export class Branch {
   readonly agents = new Map<number, string>();
   private retired: Promise<Steps> | null = null;
   private successor: Branch | null = null;
+  /** What its network was made for; null where nobody knows. */
+  mode: NetworkMode | null = null;
   /** The model gateway's listener, where there is one. */
   gateway: Door | null = null;
   private dump: CriuProcess | null = null;
@@ -71,7 +74,12 @@ export class Branch {
   }
 
   pids(): Pid[] {
-    return this.live.cgroup.pids().map((host) => ({ host, inner: innerPid(host) ?? 0 }));
+    return this.live.cgroup.pids().map((host) => ({
+      host,
+      get inner() {
+        return innerPid(host) ?? 0;
+      },
+    }));
   }
 
   get over(): boolean {

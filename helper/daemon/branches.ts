@@ -1,5 +1,6 @@
 /** A sandbox's live branches and its standbys: made, found again after a restart, taken, ended. */
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { activate, type Ground, type Live, launch, startTimeOf } from '../engine/branch.ts';
 import { Cgroup } from '../engine/cgroup.ts';
 import { faultPoint } from '../engine/fault.ts';
@@ -217,9 +218,8 @@ export class Branches {
   async make(checkpoint: string, role: BranchRecord['role'], steps: Steps): Promise<Branch> {
     const { machine } = this.state.around;
     const manifest = this.catalogue.get(checkpoint);
-    await this.state.around.networks
-      .ready(this.state.mode)
-      .catch((error) => this.state.around.log((error as Error).message));
+    const { mode } = this.state;
+    await this.state.around.networks.ready(mode).catch((error) => this.state.around.log((error as Error).message));
     const begun = manifest.filesOnly || role === 'standby' ? null : this.ahead.take();
     const id = begun?.id ?? `b${this.state.number('branch')}`;
     const ground = this.ground(id, checkpoint);
@@ -242,6 +242,7 @@ export class Branches {
     if (manifest.filesOnly) this.connect(live.pid);
     if (role === 'standby' && manifest.filesOnly) live.cgroup.freeze();
     const branch = this.branch(this.branchRecord(id, role, checkpoint, live), live, ground.layout);
+    branch.mode = mode;
     try {
       writeRecord(ground.layout.file, branch.record);
       faultPoint('branch:recorded', live.pid);
@@ -291,20 +292,25 @@ export class Branches {
     const standby = await this.standbys.take(checkpoint);
     if (standby) {
       try {
-        this.connect(standby.live.pid); // the sandbox's network may have changed while this one was made
+        // The sandbox's network may have changed while this one was made.
+        if (!isDeepStrictEqual(standby.mode, this.state.mode)) this.connect(standby.live.pid);
         // Else a running standby means, to the next helper, that the head went there.
         if (role === 'fork') standby.update({ role });
         this.gateway?.listen(standby);
         standby.live.cgroup.thaw();
         faultPoint('head:thawed', standby.live.pid);
-        await standby.sessions.start();
-        steps.done('standby thawed, init answers');
+        const answered = standby.sessions.start();
+        answered.catch(() => {}); // told below
+        // While it wakes:
         standby.record = { ...standby.record, role, activated: true };
         this.enlist(standby);
         standby.shell.attachAhead();
-        this.state.later(async () => standby.update({}));
+        await answered;
+        steps.done('standby thawed, init answers');
+        if (role === 'fork') this.state.later(async () => standby.update({}));
         return { branch: standby, path: 'warm' };
       } catch (error) {
+        this.live.delete(standby.id);
         this.state.around.log(`${this.state.record.id}/${standby.id}: standby lost: ${(error as Error).message}`);
         this.state.later(() => standby.end('standby lost'));
       }

@@ -1,26 +1,26 @@
 /** One connection of a client: who it is, what it listens to, how it is told things. */
-import type { MessageConnection } from 'vscode-jsonrpc/node';
 import type { NotificationName, NotificationParams } from '../protocol/methods.ts';
+import type { Endpoint } from '../wire/endpoint.ts';
 import type { Owner } from './owner.ts';
 import type { SessionClient } from './sandbox.ts';
 import type { Listener, Sessions } from './sessions.ts';
 
 export class Client {
   readonly owner: Owner;
-  private readonly connection: MessageConnection;
+  private readonly endpoint: Endpoint;
   private readonly leaving: (() => void)[] = [];
   private readonly listeners = new Map<string, ClientListener>();
   gone = false;
 
-  constructor(connection: MessageConnection, owner: Owner) {
-    this.connection = connection;
+  constructor(endpoint: Endpoint, owner: Owner) {
+    this.endpoint = endpoint;
     this.owner = owner;
   }
 
   notify<N extends NotificationName>(name: N, params: NotificationParams<N>): Promise<void> {
     if (this.gone) return Promise.resolve();
     // Resolves when the bytes are written: that is the flow control.
-    return this.connection.sendNotification(name, params).catch(() => undefined);
+    return this.endpoint.notify(name, params);
   }
 
   onLeave(work: () => void): void {

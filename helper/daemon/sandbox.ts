@@ -38,6 +38,8 @@ export class Sandbox {
   private readonly checkpointer: Checkpointer;
   private readonly inside = new Inside(this);
   private readonly work = new Mutex();
+  /** Settles when the head is no longer being replaced. */
+  private moving: Promise<unknown> = Promise.resolve();
 
   constructor(record: SandboxRecord, layout: SandboxLayout, around: Surroundings) {
     this.state = new SandboxState(record, layout, around);
@@ -156,6 +158,15 @@ export class Sandbox {
     });
   }
 
+  /**
+   * The branch that work is for. What comes for the current one while it is being replaced is for the one that takes its place: a
+   * client may send a rollback and what is to be done then at once. @throws TeleportError `notRunning`, `unknownBranch`
+   */
+  async branch(id?: string): Promise<Branch> {
+    if (id === undefined) await this.moving;
+    return this.branches.get(id);
+  }
+
   /** Something of ours in the files of a branch: never in the middle of a checkpoint, which has all of it or nothing. */
   edit<T>(branch: string | undefined, work: (branch: Branch) => Promise<T>): Promise<T> {
     return this.work.run(() => work(this.branches.get(branch)));
@@ -231,7 +242,7 @@ export class Sandbox {
     cause: 'rollback' | 'undo' = 'rollback',
   ): Promise<HeadMoved> {
     const steps = new Steps();
-    return this.work.run(async () => {
+    return this.move(async () => {
       this.catalogue.get(checkpoint);
       return await this.moveHead(steps, cause, options.discard, () => this.branches.obtain(checkpoint, 'head', steps));
     });
@@ -246,7 +257,7 @@ export class Sandbox {
 
   promote(branchId: string, options: { discard: boolean }): Promise<HeadMoved> {
     const steps = new Steps();
-    return this.work.run(async () => {
+    return this.move(async () => {
       const fork = this.branches.get(branchId);
       if (fork.id === this.state.record.head)
         throw new TeleportError('invalidRequest', `${branchId} is the current branch already`);
@@ -255,6 +266,12 @@ export class Sandbox {
         path: 'warm' as const,
       }));
     });
+  }
+
+  private move<T>(work: () => Promise<T>): Promise<T> {
+    const moved = this.work.run(work);
+    this.moving = moved.catch(() => {}); // told to whoever asked for it
+    return moved;
   }
 
   /** Saves the old head, gets the new one, moves listeners over, retires the old. The old one is untouched until the new one answers. */
@@ -308,14 +325,12 @@ export class Sandbox {
     if (path === 'cold' || cause === 'promote') this.state.save({});
     faultPoint('head:recorded', branch.live.pid);
     const moved = { head: branch.id, checkpoint, rollbackMs, path, saved, steps: steps.all };
-    // Nothing that the caller waits for: the answer goes out first (the connection takes a few turns of the event loop for it).
-    setTimeout(() => {
-      // It stops at once; taking it down, which costs more, waits until whoever asked has gone on.
+    // Nothing that the caller waits for, nor for the answer to what it asks next.
+    this.state.later(async () => {
+      // It stops now; taking it down, which costs more, waits a little longer.
       old?.live.cgroup.freeze();
-      this.state.inBackground(async () => {
-        this.state.save({});
-        if (saved) rotationDone(this.state.layout.checkpoint(saved));
-      });
+      this.state.save({});
+      if (saved) rotationDone(this.state.layout.checkpoint(saved));
       this.state.tell('head/moved', {
         sandbox: this.state.record.id,
         head: branch.id,
@@ -326,10 +341,10 @@ export class Sandbox {
       });
       this.changed();
       this.branches.refill();
-      this.state.later(async () => branch.update({}));
+      branch.update({});
       if (old) this.state.later(() => old.end('it was rolled back'));
       if (saved) this.state.later(() => this.catalogue.makeDurable(saved));
-    }, REPLY_MS);
+    });
     return moved;
   }
 
@@ -361,7 +376,7 @@ export class Sandbox {
   }
 
   start(): Promise<void> {
-    return this.work.run(async () => {
+    return this.move(async () => {
       if (this.state.record.head) return;
       this.state.restoring = true;
       this.changed();

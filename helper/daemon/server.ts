@@ -2,22 +2,16 @@
 import { chmodSync, mkdirSync, unlinkSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
-import {
-  type CancellationToken,
-  createMessageConnection,
-  ResponseError,
-  SocketMessageReader,
-  SocketMessageWriter,
-} from 'vscode-jsonrpc/node';
+import { ErrorCodes, ResponseError } from 'vscode-jsonrpc';
 import { peerCredentials } from '../engine/syscalls.ts';
 import { type ErrorData, TeleportError } from '../protocol/errors.ts';
 import { METHODS, type Method } from '../protocol/methods.ts';
+import { Endpoint } from '../wire/endpoint.ts';
 import { Client } from './client.ts';
 import { ownerOf } from './owner.ts';
 import type { Service } from './service.ts';
 
 const SERVER_ERROR = -32000;
-const INVALID_PARAMS = -32602;
 
 export interface ServerOptions {
   socket: string;
@@ -56,27 +50,25 @@ function answersAt(path: string): Promise<boolean> {
 }
 
 function serve(socket: Socket, service: Service, options: ServerOptions): void {
-  socket.on('error', () => socket.destroy());
   const fd = (socket as unknown as { _handle?: { fd: number } })._handle?.fd ?? -1;
   const owner = ownerOf(peerCredentials(fd));
-  const connection = createMessageConnection(new SocketMessageReader(socket), new SocketMessageWriter(socket));
-  const client = new Client(connection, owner);
   const welcome = options.admits(owner.uid);
-  for (const method of Object.keys(METHODS) as Method[])
-    connection.onRequest(method, (params: unknown, token: CancellationToken) => {
+  const endpoint: Endpoint = new Endpoint(socket, {
+    async request(method, params, signal): Promise<unknown> {
+      if (!Object.hasOwn(METHODS, method))
+        throw new ResponseError(ErrorCodes.MethodNotFound, `there is no method ${method}`);
       if (!welcome)
         throw toResponse(
           new TeleportError('notAllowed', `uid ${owner.uid} is not admitted to this helper`, {
             hint: 'run npm run setup as that user',
           }),
         );
-      return dispatch(service, method, params, client, token, options);
-    });
-  connection.onError(() => socket.destroy());
-  connection.onClose(() => client.leave());
-  socket.on('close', () => client.leave());
+      return await dispatch(service, method as Method, params, client, signal, options);
+    },
+    closed: () => client.leave(),
+  });
+  const client = new Client(endpoint, owner);
   if (welcome) service.join(client);
-  connection.listen();
 }
 
 async function dispatch(
@@ -84,7 +76,7 @@ async function dispatch(
   method: Method,
   raw: unknown,
   client: Client,
-  token: CancellationToken,
+  signal: AbortSignal,
   options: ServerOptions,
 ): Promise<unknown> {
   try {
@@ -96,8 +88,8 @@ async function dispatch(
         `${method}: ${issue?.path.join('.') || 'parameters'}: ${issue?.message}`,
       );
     }
-    const handler = service.handlers[method] as (p: unknown, c: Client, t: CancellationToken) => Promise<unknown>;
-    return await handler(parsed.data, client, token);
+    const handler = service.handlers[method] as (p: unknown, c: Client, s: AbortSignal) => Promise<unknown>;
+    return await handler(parsed.data, client, signal);
   } catch (error) {
     if (!(error instanceof TeleportError) || error.fault === 'internal')
       options.log(`${method}: ${(error as Error).stack ?? error}`);
@@ -118,7 +110,7 @@ function toResponse(error: unknown): ResponseError<ErrorData> {
     return new ResponseError(SERVER_ERROR, message, { code: 'internal', stack });
   }
   const { code, hint, process, resource, protocolVersion, stack } = error;
-  return new ResponseError(code === 'invalidRequest' ? INVALID_PARAMS : SERVER_ERROR, error.message, {
+  return new ResponseError(code === 'invalidRequest' ? ErrorCodes.InvalidParams : SERVER_ERROR, error.message, {
     code,
     hint,
     process,

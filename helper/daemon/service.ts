@@ -6,7 +6,6 @@ import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { CancellationToken } from 'vscode-jsonrpc';
 import { Cgroup } from '../engine/cgroup.ts';
 import { diffAsync } from '../engine/diff.ts';
 import { faultPoint } from '../engine/fault.ts';
@@ -57,7 +56,7 @@ export interface ServiceOptions {
 }
 
 type Handlers = {
-  [M in Method]: (params: Parsed<M>, client: Client, token: CancellationToken) => Promise<Result<M>>;
+  [M in Method]: (params: Parsed<M>, client: Client, signal: AbortSignal) => Promise<Result<M>>;
 };
 
 /** Only these enter a sandbox by themselves; others are named by the caller. */
@@ -216,7 +215,7 @@ export class Service {
   private async create(
     params: Parsed<'sandbox/create'>,
     client: Client,
-    token: CancellationToken,
+    signal: AbortSignal,
   ): Promise<Result<'sandbox/create'>> {
     checkWorkspacePath(params.workspace);
     const workspace = params.workspace.replace(/\/+$/, '');
@@ -235,13 +234,11 @@ export class Service {
     const id = `s${this.next++}`;
     const place = this.machine.layout.sandbox(id);
     const path = params.env.PATH;
-    const abort = new AbortController();
-    token.onCancellationRequested(() => abort.abort());
     const progress = (message: string, done?: number, total?: number): void => {
       if (params.progress) void client.notify('progress', { token: params.progress, message, done, total });
     };
     const chosen = params.base
-      ? await this.bases.choose(owner, params.base, { progress, signal: abort.signal })
+      ? await this.bases.choose(owner, params.base, { progress, signal })
       : { base: '/', done() {} };
     const { base } = chosen;
     const record: SandboxRecord = {
@@ -293,7 +290,7 @@ export class Service {
       });
       faultPoint('create:layers');
       const layer = place.checkpoint('k0').layer;
-      const how = { base: root, progress, signal: abort.signal };
+      const how = { base: root, progress, signal };
       await copyIn(owner, workspace, layer, { ...how, exclude: params.exclude, doing: 'copying the workspace' });
       await copyGit(owner, workspace, params.git?.folders ?? [], layer, how);
       progress('starting');
@@ -304,7 +301,7 @@ export class Service {
       return { sandbox: sandbox.info(), ...begun };
     } catch (error) {
       await removeTree(place.dir);
-      if (abort.signal.aborted) throw new TeleportError('cancelled', 'cancelled: no sandbox was made');
+      if (signal.aborted) throw new TeleportError('cancelled', 'cancelled: no sandbox was made');
       throw error;
     } finally {
       chosen.done();
@@ -364,7 +361,7 @@ export class Service {
       setTimeout(() => this.options.shutdown(), AFTER_REPLY_MS);
       return {};
     },
-    'sandbox/create': (params, client, token) => this.create(params, client, token),
+    'sandbox/create': (params, client, signal) => this.create(params, client, signal),
     'sandbox/list': async (_, client) => ({ sandboxes: this.own(client).map((s) => s.info()) }),
     'sandbox/get': async ({ sandbox }, client) => ({ sandbox: this.find(client, sandbox).info() }),
     'sandbox/start': async ({ sandbox }, client) => {
@@ -434,7 +431,7 @@ export class Service {
     },
     'session/open': async (params, client) => {
       const sandbox = this.find(client, params.sandbox);
-      const branch = sandbox.branches.get(params.branch);
+      const branch = await sandbox.branch(params.branch);
       const { kind, port, rows = 24, cwd = sandbox.record.workspace, timeoutMs, attach } = params;
       const cols = kind === 'dial' ? port : (params.cols ?? 80);
       if (cols === undefined) throw new TeleportError('invalidRequest', 'to dial takes a port');
@@ -453,7 +450,7 @@ export class Service {
     },
     'session/attach': async (params, client) => {
       const sandbox = this.find(client, params.sandbox);
-      const branch = sandbox.branches.get(params.branch);
+      const branch = await sandbox.branch(params.branch);
       const { sessions } = branch;
       const { session: id, cols, rows } = params;
       const listed = (await sessions.list()).find((s) => s.id === id);
@@ -484,17 +481,15 @@ export class Service {
       const branch = this.find(client, sandbox).branches.get(id);
       return { sessions: (await branch.sessions.list()).map((s) => toSession(branch.id, s)) };
     },
-    run: async (params, client, token) => {
+    run: async (params, client, signal) => {
       const sandbox = this.find(client, params.sandbox);
-      const branch = sandbox.branches.get(params.branch);
+      const branch = await sandbox.branch(params.branch);
       sandbox.branches.expect(params.expect);
       const before = branch.record.checkpoint;
       const isHead = branch.id === sandbox.record.head;
-      const abort = new AbortController();
-      token.onCancellationRequested(() => abort.abort());
       const ran = await branch.shell.run(params.line, {
         timeoutMs: params.timeoutMs,
-        signal: abort.signal,
+        signal,
         processes: () => branch.latest.pids(),
         stream: params.stream
           ? paced((data) => client.notify('run/output', { stream: params.stream!, data: data.toString('base64') }))

@@ -381,9 +381,13 @@ export class Sessions {
   /** The branch is being ended by us: nobody is told. */
   abandon(): void {
     this.ended = true;
-    this.watch?.destroy();
-    for (const link of this.links.values()) link.connection?.destroy();
+    const connections = [this.watch, ...[...this.links.values()].map((link) => link.connection)];
+    for (const link of this.links.values()) link.listeners.clear();
     this.links.clear();
     this.open_?.();
+    // Closing takes longer than all else of a rollback's last steps: whoever waits for the new branch is answered first.
+    setImmediate(() => {
+      for (const connection of connections) connection?.destroy();
+    });
   }
 }

@@ -56,8 +56,9 @@ interface Current {
 
 /** A process of the branch: its pid on the host, and inside, where it is the same after a restore. */
 export interface Pid {
-  host: number;
-  inner: number;
+  readonly host: number;
+  /** Looked up when it is asked for; 0 where the process has ended. */
+  readonly inner: number;
 }
 
 export class Shell {
@@ -161,7 +162,8 @@ export class Shell {
     return this.queue.run(async () => {
       await this.ready();
       const number = `${process.pid}.${Date.now()}.${++this.count}`;
-      const before = new Set(options.processes().map(({ inner }) => inner));
+      const here = options.processes();
+      let before: ReadonlySet<number> = new Set();
       const begun = performance.now();
       let timer: NodeJS.Timeout | undefined;
       let stopped: number | null = null;
@@ -184,6 +186,7 @@ export class Shell {
         const first = this.exporting();
         const told = first ? `${number}.env\0${first}\0` : '';
         this.sessions.write(SHELL_SESSION, Buffer.from(`${told}${number}\0${line}\0`)).catch(fail);
+        before = new Set(here.map(({ inner }) => inner)); // looked up while the line runs already
         if (options.timeoutMs) timer = setTimeout(() => stop(TIMED_OUT), options.timeoutMs);
         if (options.signal?.aborted) cancel();
         const exitCode = await promise;

@@ -102,6 +102,31 @@ describe('a sandbox', () => {
     assert.equal(text, `f y 5\n${ws}/sub\n1\n`);
   });
 
+  it('does what is sent along with a rollback in the restored state', async () => {
+    const first = (await run('X=1; echo 1 > n')).checkpoint!;
+    for (let i = 0; i < 4; i++) await run('true'); // what lies that far back has no standby
+    const second = (await run('X=2; echo 2 > n')).checkpoint!;
+    await verified(second.id);
+    for (const [to, path, expected] of [
+      [second.id, 'warm', '2 2\n'],
+      [first.id, 'cold', '1 1\n'],
+    ] as const) {
+      await run('X=9; echo 9 > n', { checkpoint: false });
+      const [moved, ran, opened] = await Promise.all([
+        rollback(to, true),
+        run('echo $X $(cat n)', { checkpoint: false }),
+        connection.request('session/open', { sandbox, kind: 'process', argv: ['sh', '-c', 'cat n > seen'] }),
+      ]);
+      assert.equal(moved.path, path);
+      assert.equal(ran.text, expected);
+      assert.ok(opened.session);
+      const seen = await run('until [ -s seen ]; do sleep 0.01; done; cat seen', { checkpoint: false });
+      assert.equal(seen.text.trim(), expected[0]);
+    }
+    const [nowhere, here] = await Promise.all([code(rollback('k999')), run('echo still', { checkpoint: false })]);
+    assert.deepEqual([nowhere, here.text], ['unknownCheckpoint', 'still\n']);
+  });
+
   it('goes back the cold way and the warm way', async () => {
     const first = (await run('X=1; echo 1 > n')).checkpoint!;
     for (let i = 0; i < 4; i++) await run('true'); // what lies that far back has no standby
