@@ -526,7 +526,8 @@ void serve(const struct payload *p) {
         if (!worked[i]) continue;
         short out = fds[at].revents, err = fds[at + 1].revents;
         at += 3;
-        if (sessions[i] != worked[i]) continue; /* forgotten meanwhile */
+        /* Forgotten meanwhile; or let go of just now, and what it says waits for whoever attaches next. */
+        if (sessions[i] != worked[i] || !wants_output(worked[i])) continue;
         if (out & (POLLIN | POLLHUP | POLLERR)) pump(worked[i], &worked[i]->out, 'o');
         if (err & (POLLIN | POLLHUP | POLLERR)) {
           /* What was written to stdout before it goes first: the persistent shell reports exit codes on stderr. */

@@ -16,7 +16,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { buildSync } from 'esbuild';
 import { Connection } from '../../helper/client/connection.ts';
-import { findCgroup2, groupName } from '../../helper/engine/cgroup.ts';
+import { Cgroup, findCgroup2, groupName } from '../../helper/engine/cgroup.ts';
 import { removeTwins } from '../../helper/engine/limits.ts';
 
 const root = resolve(__dirname, '../..');
@@ -154,7 +154,7 @@ export class HelperProcess {
   liveBranches(): string[] {
     return this.cgroups()
       .filter((dir) => /\/s\d+-b\d+$/.test(dir))
-      .filter((dir) => readFileSync(join(dir, 'cgroup.procs'), 'utf8') !== '');
+      .filter((dir) => new Cgroup(dir).pids().length > 0);
   }
 
   mounts(): string[] {
@@ -173,7 +173,7 @@ export class HelperProcess {
 
   private async endBranches(): Promise<void> {
     for (const dir of this.cgroups()) {
-      if (readFileSync(join(dir, 'cgroup.procs'), 'utf8')) writeFileSync(join(dir, 'cgroup.kill'), '1');
+      new Cgroup(dir).kill();
       for (let i = 0; i < 200; i++) {
         try {
           rmdirSync(dir);

@@ -448,6 +448,35 @@ describe('a sandbox', () => {
     assert.equal(out, Array.from({ length: lines }, (_, i) => `${i + 1}:l${i}\n`).join(''));
   });
 
+  it('loses none of what a busy program says while connections are let go of and taken up', async () => {
+    const said: Buffer[] = [];
+    let exit = -1;
+    connection.on('session/output', (o) => said.push(Buffer.from(o.data, 'base64')));
+    connection.on('session/exit', (e) => {
+      exit = e.exitCode;
+    });
+    const program = `
+import itertools, os, sys, threading, time
+over = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), over.set())).start()
+for i in itertools.count():
+    if over.is_set(): break
+    os.write(1, b"%d\\n" % i)
+    if i % 8 == 0: time.sleep(0.0001) # PID 1 keeps up, and finds both at once: more of it, and that it is to let go
+`;
+    const { session } = await connection.request('session/open', {
+      sandbox,
+      kind: 'process',
+      argv: ['python3', '-c', program],
+    });
+    for (let i = 0; i < 20; i++) await connection.request('checkpoint/create', { sandbox });
+    await connection.request('session/write', { sandbox, session, data: '', eof: true });
+    while (exit < 0) await sleep(10);
+    const lines = Buffer.concat(said).toString().split('\n').slice(0, -1);
+    const first = lines.findIndex((line, i) => line !== String(i));
+    assert.equal(first, -1, `${lines[first]} came where ${first} was due, of ${lines.length}`);
+  });
+
   it('carries 100 MB of output and arguments of 100,000 characters', async () => {
     // What comes before the answer to session/open counts, too.
     const sizes = new Map<string, number>();
