@@ -456,7 +456,7 @@ export class Service {
       const listed = (await sessions.list()).find((s) => s.id === id);
       if (!listed) throw new TeleportError('unknownSession', `there is no session ${id} in this branch`);
       const scrollback = await sessions.attach(id, client.listener(sandbox.record.id, branch.id, id, sessions));
-      if (cols && rows) await sessions.resize(id, cols, rows);
+      if (cols && rows && sessions.has(id)) await sessions.resize(id, cols, rows); // it may have ended
       return { session: toSession(branch.id, listed), scrollback: scrollback.toString('base64') };
     },
     'session/write': async ({ sandbox, branch, session, data, eof }, client) => {

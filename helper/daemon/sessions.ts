@@ -173,8 +173,11 @@ export class Sessions {
       this.links.set(link.id, link);
       try {
         link.connection = await this.connect(link);
-        await link.connection.openSession(opening);
         if (link.kind !== 'dial') this.onActivity?.();
+        if (link.kind !== 'terminal' || listener) return await link.connection.openSession(opening);
+        // PID 1 keeps what a terminal says, and its end, for who attaches later: heard here it would be lost.
+        await link.connection.openUnattended(opening);
+        this.links.delete(link.id);
       } catch (error) {
         this.links.delete(link.id);
         if (link.connection) this.release(link.connection);
@@ -238,10 +241,18 @@ export class Sessions {
     }
   }
 
-  private link(id: string): Link {
+  /** Taken up where nobody attached yet. @throws TeleportError `unknownSession` */
+  private async link(id: string): Promise<Link> {
+    if (!this.links.has(id)) await this.takeUpUnheard(id);
     const link = this.links.get(id);
     if (!link) throw new TeleportError('unknownSession', `there is no session ${id} in this branch`);
     return link;
+  }
+
+  /** What it showed so far is still shown to who attaches; one that ended goes on waiting for them. */
+  private async takeUpUnheard(id: string): Promise<void> {
+    if ((await this.list()).some((one) => one.id === id && one.running))
+      await this.attach(id, { output: () => {}, exit: () => {}, stays: true });
   }
 
   has(id: string): boolean {
@@ -250,7 +261,7 @@ export class Sessions {
 
   /** Waits while the other side is full. @throws TeleportError `unknownSession` */
   async write(id: string, data: Buffer | 'end'): Promise<void> {
-    const link = this.link(id);
+    const link = await this.link(id);
     if (!link.connection) {
       link.input.push(data);
       return;
@@ -261,18 +272,18 @@ export class Sessions {
 
   async resize(id: string, cols: number, rows: number): Promise<void> {
     await this.gate;
-    this.link(id).connection?.resize(cols, rows);
+    (await this.link(id)).connection?.resize(cols, rows);
   }
 
   async signal(id: string, number: number): Promise<void> {
     await this.gate;
-    this.link(id).connection?.signal(number);
+    (await this.link(id)).connection?.signal(number);
   }
 
   /** Hangs up; the session is forgotten at once. */
   async close(id: string): Promise<void> {
     await this.gate;
-    const link = this.link(id);
+    const link = await this.link(id);
     link.connection?.hangUp();
     this.links.delete(id);
     for (const listener of link.listeners) listener.exit(129);

@@ -169,6 +169,16 @@ export class InitConnection {
     await this.ask('O', fields.map((f) => `${f}\0`).join(''), 'a');
   }
 
+  /** Starts a program and leaves in the same breath: however soon it ends, PID 1 keeps that for who attaches. @throws InitRefusal */
+  async openUnattended(opening: Opening): Promise<void> {
+    this.socket.cork();
+    const opened = this.openSession(opening);
+    this.send('D');
+    this.socket.uncork();
+    await opened;
+    await this.done;
+  }
+
   /** `missed`: only what a terminal showed since the last attachment ended. @throws InitRefusal */
   async attach(id: string, what: 'all' | 'missed'): Promise<Buffer> {
     return await this.ask('A', `${id}\0${what}\0`, 'a');

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { t } from '../l10n.ts';
-import type { Executable, Place } from './place.ts';
+import { type Executable, type Place, shellWords } from './place.ts';
 
 export interface NativeOptions {
   readonly extensionPath: string;
@@ -26,10 +26,7 @@ export function nativePlace(options: () => NativeOptions): Place {
     unsupported: () =>
       options().platform === 'linux' ? null : t('Sandboxes need Linux: they hold live processes of a Linux kernel.'),
     connect: () => node('connect'),
-    shell: (sandbox, branch, session) =>
-      options().survivesReload
-        ? node('shell', sandbox, ...(branch ? ['--branch', branch] : []), '--session', session)
-        : null,
+    shell: (session) => (options().survivesReload ? node(...shellWords(session)) : null),
     setUp: () => {
       const { extensionPath, packaging } = options();
       const script = join(extensionPath, 'scripts', 'setup-linux.sh');

@@ -20,7 +20,7 @@ export interface Place {
   /** The client process that speaks for us. */
   connect(): Executable;
   /** A real process for a terminal that is attached to a session, or null where there can't be one: then it goes through our own connection. */
-  shell(sandbox: string, branch: string | undefined, session: string): Executable | null;
+  shell(session: ShownSession): Executable | null;
   /** What installs and starts a helper, to be run where people see it; null where there is no such thing. */
   setUp(): Executable | null;
   /** A path on this side as it is over there. */
@@ -29,6 +29,20 @@ export interface Place {
   fromHelperPath(path: string): string;
   /** For output that is read on this side, by a task's problem matchers; left out where paths are the same on both. */
   outputHere?(): OutputMap;
+}
+
+/** A session as a terminal shows it. */
+export interface ShownSession {
+  readonly sandbox: string;
+  /** Left out: the head, wherever it goes. */
+  readonly branch?: string | undefined;
+  readonly session: string;
+  /** Where it fails or has ended already, that stays to be read. */
+  readonly hold?: boolean;
+}
+
+export function shellWords({ sandbox, branch, session, hold }: ShownSession): string[] {
+  return ['shell', sandbox, ...(branch ? ['--branch', branch] : []), '--session', session, ...(hold ? ['--hold'] : [])];
 }
 
 export interface Executable {

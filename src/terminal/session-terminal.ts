@@ -3,15 +3,9 @@ import { Disposable, EventEmitter, type Pseudoterminal, type TerminalDimensions 
 import { clearFor, quietScrollback, restoredScreen } from '../../helper/protocol/scrollback.ts';
 import type { App } from '../app.ts';
 import { HelperError } from '../connection/errors.ts';
+import type { ShownSession } from '../connection/place.ts';
 import { t } from '../l10n.ts';
 import { wordsOf } from '../report.ts';
-
-export interface SessionPlace {
-  readonly sandbox: string;
-  /** Left out: the head, wherever it goes. */
-  readonly branch?: string | undefined;
-  readonly session: string;
-}
 
 /**
  * A terminal over our own connection to the helper, for places where no process of its own can reach it. It holds nothing:
@@ -27,11 +21,13 @@ export class SessionTerminal implements Pseudoterminal {
   private typed: string[] = [];
   private sending = false;
   private over = false;
+  /** It ended, with this exit code, and waits for a key. */
+  private held: number | undefined;
   private listening: Disposable | undefined;
 
   constructor(
     private readonly app: Pick<App, 'helper' | 'log'>,
-    readonly place: SessionPlace,
+    readonly place: ShownSession,
   ) {}
 
   open(dimensions: TerminalDimensions | undefined): void {
@@ -43,7 +39,7 @@ export class SessionTerminal implements Pseudoterminal {
       (this.place.branch === undefined || p.branch === undefined || p.branch === this.place.branch);
     this.listening = Disposable.from(
       helper.onNotification('session/output', (p) => mine(p) && this.show(Buffer.from(p.data, 'base64'))),
-      helper.onNotification('session/exit', (p) => mine(p) && this.end(p.exitCode)),
+      helper.onNotification('session/exit', (p) => mine(p) && this.exited(p.exitCode)),
       helper.onNotification('session/gone', (p) => {
         if (!mine(p)) return;
         this.line(t('this terminal did not exist at that moment'));
@@ -66,6 +62,10 @@ export class SessionTerminal implements Pseudoterminal {
   }
 
   handleInput(data: string): void {
+    if (this.held !== undefined) {
+      this.end(this.held);
+      return;
+    }
     this.typed.push(data);
     void this.send();
   }
@@ -84,11 +84,12 @@ export class SessionTerminal implements Pseudoterminal {
   }
 
   private async attach(): Promise<void> {
+    if (this.held !== undefined) return;
     const size = this.dimensions && { cols: this.dimensions.columns, rows: this.dimensions.rows };
     try {
       const { session, scrollback } = await this.app.helper.ask('session/attach', { ...this.address(), ...size });
       this.replay(scrollback);
-      if (!session.running) this.end(session.exitCode ?? 0);
+      if (!session.running) this.exited(session.exitCode ?? 0, true);
     } catch (error) {
       if (error instanceof HelperError && (error.code === 'lost' || error.code === 'noHelper')) return;
       this.line(wordsOf(error));
@@ -138,6 +139,13 @@ export class SessionTerminal implements Pseudoterminal {
 
   private line(text: string): void {
     this.writer.fire(`\r\n\x1b[2m— ${text} —\x1b[22m\r\n`);
+  }
+
+  private exited(code: number, unseen = false): void {
+    if (this.place.hold && !this.over && (code !== 0 || unseen)) {
+      this.held = code;
+      this.line(t('ended with exit code {0}; any key closes this terminal', code));
+    } else this.end(code);
   }
 
   private end(code?: number): void {

@@ -11,12 +11,13 @@ import {
 } from 'vscode';
 import type { Sandbox } from '../../helper/protocol/model.ts';
 import type { App, Feature } from '../app.ts';
+import type { ShownSession } from '../connection/place.ts';
 import { COMMANDS, TERMINAL_PROFILE } from '../ids.ts';
 import { t } from '../l10n.ts';
 import { register } from '../register.ts';
 import { report } from '../report.ts';
 import { field, targetSandbox } from '../targets.ts';
-import { type SessionPlace, SessionTerminal } from './session-terminal.ts';
+import { SessionTerminal } from './session-terminal.ts';
 import { shellIntegrationVariables } from './shell-integration.ts';
 
 /** Terminals whose shells live in a sandbox. */
@@ -66,7 +67,7 @@ export async function openProgram(
   });
   const options = shownBy(
     app,
-    { sandbox: sandbox.id, branch: undefined, session },
+    { sandbox: sandbox.id, branch: undefined, session, hold: true },
     {
       name: program.name,
       iconPath: new ThemeIcon(program.icon),
@@ -96,7 +97,7 @@ async function optionsFor(
     attach: false,
     ...(branch === undefined ? {} : { branch }),
   });
-  const place: SessionPlace = { sandbox: sandbox.id, branch, session };
+  const place: ShownSession = { sandbox: sandbox.id, branch, session };
   const shared = {
     name: branch === undefined ? sandbox.name : t('{0} (live fork {1})', sandbox.name, branch),
     iconPath: new ThemeIcon(branch === undefined ? 'history' : 'git-branch'),
@@ -108,10 +109,10 @@ async function optionsFor(
 /** By a process of its own, which a reload of the window leaves running, where there can be one. */
 function shownBy(
   app: App,
-  place: SessionPlace,
+  place: ShownSession,
   shared: { name: string; iconPath: ThemeIcon; shellIntegrationNonce?: string },
 ): TerminalOptions | ExtensionTerminalOptions {
-  const shell = app.helper.place.shell(place.sandbox, place.branch, place.session);
+  const shell = app.helper.place.shell(place);
   if (!shell) return { ...shared, pty: new SessionTerminal(app, place) };
   return { ...shared, shellPath: shell.command, shellArgs: [...shell.args], env: { ...shell.env } };
 }
@@ -130,7 +131,7 @@ function nonceFor(memory: App['context']['globalState'], sandbox: string): strin
 }
 
 /** Which session a terminal shows, also after the window was reloaded; undefined for other people's terminals. */
-export function placeOf(terminal: Pick<Terminal, 'creationOptions'>): SessionPlace | undefined {
+export function placeOf(terminal: Pick<Terminal, 'creationOptions'>): ShownSession | undefined {
   const options = terminal.creationOptions;
   if ('pty' in options) return options.pty instanceof SessionTerminal ? options.pty.place : undefined;
   const args = (options as TerminalOptions).shellArgs;

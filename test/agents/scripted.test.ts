@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '../../helper/client/connection.ts';
 import { AGENTS } from '../../helper/protocol/agents.ts';
@@ -191,6 +192,32 @@ describe('agents inside a sandbox', () => {
     const qwen = await create('qwen');
     await qwen.call('agent', 'qwen-code', '--sign-in');
     assert.match(await inside(qwen.id, 'cat ~/.qwen/settings.json'), /a comment/);
+  });
+
+  it('that ends before anybody looks is shown to its end, with its exit code, until a key is pressed', async () => {
+    const { id, ws, call } = await create('claude');
+    const argv = ['sh', '-c', 'echo please sign in; exit 7'];
+    const { session } = await user.request('session/open', { sandbox: id, kind: 'terminal', argv, attach: false });
+    await until(
+      async () => (await user.request('session/list', { sandbox: id })).sessions.find((one) => one.id === session),
+      (one) => one?.running === false,
+    );
+    const stdin = new PassThrough();
+    let shown = '';
+    const ran = await cli(null, ['shell', id, '--session', session, '--hold'], {
+      cwd: ws,
+      env: { TELEPORT_ENV_SOCKET: helper.socket },
+      stdin: Object.assign(stdin, { setRawMode: () => {} }),
+      tty: { columns: 80, rows: 24 },
+      onOutput: (data) => {
+        shown += data;
+        if (/any key/.test(shown)) stdin.write('x');
+      },
+    });
+    assert.equal(ran.code, 7, `${ran.stdout}${ran.stderr}`);
+    assert.match(ran.stdout, /please sign in\r\n.*— ended with exit code 7; any key closes this terminal —/s);
+    // It was seen: nothing of it is kept.
+    assert.match((await call('shell', '--session', session)).stderr, /there is no session/);
   });
 
   it('says what stands in the way', async () => {

@@ -1,6 +1,6 @@
 // The quick input: the command palette, lists to choose from, boxes to answer in.
 
-import type { Page } from './playwright.ts';
+import type { Locator, Page } from './playwright.ts';
 import { waitFor } from './waiting.ts';
 
 const quickInput = '.quick-input-widget:not([style*="display: none"])';
@@ -34,6 +34,16 @@ async function quickOpen(page: Page, text: string): Promise<void> {
 }
 
 export async function command(page: Page, titleOrId: string, timeout = 20_000): Promise<void> {
+  for (let tries = 3; ; tries--) {
+    const row = await findCommand(page, titleOrId, timeout);
+    const clicked = await row.click({ timeout: tries > 1 ? 3_000 : timeout }).catch((error) => error);
+    // The palette closes by itself when something else takes the focus, as a debugger that stops does.
+    if (!clicked) return;
+    if (tries === 1) throw clicked;
+  }
+}
+
+async function findCommand(page: Page, titleOrId: string, timeout: number): Promise<Locator> {
   const fits = (row: { id: string; label: string }) =>
     row.id === titleOrId || row.label === titleOrId || row.label.replace(/^[^:]+: /, '') === titleOrId;
   let rows: { id: string; label: string }[] = [];
@@ -56,7 +66,7 @@ export async function command(page: Page, titleOrId: string, timeout = 20_000): 
   }
   const exact = rows.findIndex((row) => row.id === titleOrId || row.label === titleOrId);
   const index = exact >= 0 ? exact : rows.findIndex(fits);
-  await page.locator(`${quickInput} .quick-input-list .monaco-list-row`).nth(index).click();
+  return page.locator(`${quickInput} .quick-input-list .monaco-list-row`).nth(index);
 }
 
 export async function pick(page: Page, label: string | RegExp): Promise<void> {

@@ -14,6 +14,7 @@ import { printable } from '../text.ts';
 interface ShellOptions {
   session?: string;
   branch?: string;
+  hold?: boolean;
 }
 
 const CTRL_D = '\x04';
@@ -30,7 +31,8 @@ export function registerShell(program: Command, ctx: Context): void {
     options: (command) =>
       command
         .option('--session <session>', 'attach to one that is open')
-        .option('--branch <branch>', 'in that live fork'),
+        .option('--branch <branch>', 'in that live fork')
+        .option('--hold', 'where it fails, or ended already, show that and wait for a key'),
     action: async (ctx, words, options) => {
       if (ctx.json)
         throw new TeleportError('invalidRequest', 'a shell has no JSON answer', { hint: 'use run or exec' });
@@ -45,6 +47,9 @@ export class Shell {
   #session: AttachedSession | undefined;
   readonly #ending = deferred<number>();
   #left = false;
+  /** It had ended before we attached: who looks has seen nothing of it yet. */
+  #late = false;
+  #released: (() => void) | undefined;
   /** Keys typed while the daemon is away are kept and not lost. */
   #keys: Promise<void> = Promise.resolve();
 
@@ -73,7 +78,9 @@ export class Shell {
         stdin.setRawMode?.(true);
         stdout.write(KEEP_TITLE);
       }
-      return await this.#ending.promise;
+      const code = await this.#ending.promise;
+      if (this.options.hold && this.#tty && !this.#left && (code !== 0 || this.#late)) await this.#hold(code);
+      return code;
     } finally {
       for (const stop of stops) stop();
       this.#session?.detach();
@@ -95,11 +102,25 @@ export class Shell {
 
   async #attach(helper: Connection, session: string, again: boolean): Promise<void> {
     const where = { sandbox: this.sandbox, branch: this.options.branch, session, ...this.#size() };
-    const { attached, scrollback, deliver } = await AttachedSession.attach(helper, where, this.#events());
+    const opened = await AttachedSession.attach(helper, where, this.#events());
+    const { attached, scrollback, deliver } = opened;
     this.#session = attached;
+    this.#late = !again && !opened.session.running;
     if (!again) this.ctx.io.stdout.write(scrollback);
     else if (this.#tty) this.ctx.io.stdout.write(freshScreen(scrollback));
     deliver();
+  }
+
+  /** The window that shows us would close with us, and what was said would be gone. */
+  async #hold(code: number): Promise<void> {
+    const { stdin, stdout } = this.ctx.io;
+    const released = new Promise<void>((resolve) => {
+      stdin.once('data', () => resolve()).once('end', () => resolve());
+      this.#released = resolve;
+    });
+    stdout.write(`\r\n${this.ctx.style.dim(`— ended with exit code ${code}; any key closes this terminal —`)}`);
+    await released;
+    stdout.write('\r\n');
   }
 
   #events(): SessionEvents {
@@ -173,6 +194,7 @@ export class Shell {
   #listenToSignals(): (() => void)[] {
     const leave = () => {
       this.#left = true;
+      this.#released?.();
       void this.#leave();
     };
     const interrupt = () => void this.#session?.signal(2).catch(() => {});

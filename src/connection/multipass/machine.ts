@@ -1,5 +1,6 @@
 /** The Linux machine of this host: everything that the extension does with it, without `vscode`. */
 import { t } from '../../l10n.ts';
+import { type ShownSession, shellWords } from '../place.ts';
 import { look } from './bring-up.ts';
 import { MultipassError } from './errors.ts';
 import { launch, type Ready, reach, type Settings, type World } from './launch.ts';
@@ -83,15 +84,8 @@ export class Machine {
     return this.#way().program(argv, true);
   }
 
-  shellProgram(sandbox: string, branch: string | undefined, session: string): Program {
-    return this.terminalProgram([
-      HELPER,
-      'shell',
-      sandbox,
-      ...(branch ? ['--branch', branch] : []),
-      '--session',
-      session,
-    ]);
+  shellProgram(session: ShownSession): Program {
+    return this.terminalProgram([HELPER, ...shellWords(session)]);
   }
 
   /** The doctor's own words, from inside. */

@@ -51,8 +51,8 @@ export function multipassPlace(options: MultipassPlaceOptions): Place {
         slept = true;
         machine.forgetWay();
       }),
-    shell: (sandbox, branch, session): Executable | null =>
-      options.survivesReload() ? { ...machine.shellProgram(sandbox, branch, session), env: {} } : null,
+    shell: (session): Executable | null =>
+      options.survivesReload() ? { ...machine.shellProgram(session), env: {} } : null,
     setUp: () => null,
     toHelperPath: (path) => machine.toMachine(path),
     fromHelperPath: (path) => asEditor(machine.toHost(path) ?? path),
