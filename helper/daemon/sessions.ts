@@ -36,6 +36,8 @@ interface Link {
 export class Sessions {
   private readonly pid: number;
   private readonly links = new Map<string, Link>();
+  /** Terminals that were opened for somebody who has not come yet. */
+  private readonly unattended = new Set<string>();
   private watch: InitConnection | null = null;
   private gate: Promise<void> = Promise.resolve();
   private open_: (() => void) | null = null;
@@ -173,11 +175,13 @@ export class Sessions {
       this.links.set(link.id, link);
       try {
         link.connection = await this.connect(link);
+        if (link.kind === 'terminal' && !listener) {
+          // PID 1 keeps what a terminal says, and its end, for who attaches later: heard here it would be lost.
+          await link.connection.openUnattended(opening);
+          this.links.delete(link.id);
+          this.unattended.add(link.id);
+        } else await link.connection.openSession(opening);
         if (link.kind !== 'dial') this.onActivity?.();
-        if (link.kind !== 'terminal' || listener) return await link.connection.openSession(opening);
-        // PID 1 keeps what a terminal says, and its end, for who attaches later: heard here it would be lost.
-        await link.connection.openUnattended(opening);
-        this.links.delete(link.id);
       } catch (error) {
         this.links.delete(link.id);
         if (link.connection) this.release(link.connection);
@@ -213,6 +217,7 @@ export class Sessions {
       try {
         // PID 1 ends the older connection after sending all that belongs to it, so nobody misses anything.
         const scrollback = await fresh.attach(id, 'all');
+        this.unattended.delete(id);
         const { exitCode } = link;
         if (exitCode !== null) {
           this.release(fresh); // the news of its end came along with the answer
@@ -241,18 +246,17 @@ export class Sessions {
     }
   }
 
-  /** Taken up where nobody attached yet. @throws TeleportError `unknownSession` */
-  private async link(id: string): Promise<Link> {
-    if (!this.links.has(id)) await this.takeUpUnheard(id);
+  /** @throws TeleportError `unknownSession` */
+  private link(id: string): Link {
     const link = this.links.get(id);
     if (!link) throw new TeleportError('unknownSession', `there is no session ${id} in this branch`);
     return link;
   }
 
-  /** What it showed so far is still shown to who attaches; one that ended goes on waiting for them. */
-  private async takeUpUnheard(id: string): Promise<void> {
-    if ((await this.list()).some((one) => one.id === id && one.running))
-      await this.attach(id, { output: () => {}, exit: () => {}, stays: true });
+  /** One that nobody attached to yet: what it showed is still shown to who does. Where it has ended, it goes on waiting for them. */
+  private async reach(id: string): Promise<void> {
+    if (!this.unattended.has(id) || !(await this.list()).some((one) => one.id === id && one.running)) return;
+    await this.attach(id, { output: () => {}, exit: () => {}, stays: true });
   }
 
   has(id: string): boolean {
@@ -261,7 +265,8 @@ export class Sessions {
 
   /** Waits while the other side is full. @throws TeleportError `unknownSession` */
   async write(id: string, data: Buffer | 'end'): Promise<void> {
-    const link = await this.link(id);
+    if (this.unattended.has(id)) await this.reach(id);
+    const link = this.link(id);
     if (!link.connection) {
       link.input.push(data);
       return;
@@ -272,18 +277,21 @@ export class Sessions {
 
   async resize(id: string, cols: number, rows: number): Promise<void> {
     await this.gate;
-    (await this.link(id)).connection?.resize(cols, rows);
+    await this.reach(id);
+    this.link(id).connection?.resize(cols, rows);
   }
 
   async signal(id: string, number: number): Promise<void> {
     await this.gate;
-    (await this.link(id)).connection?.signal(number);
+    await this.reach(id);
+    this.link(id).connection?.signal(number);
   }
 
   /** Hangs up; the session is forgotten at once. */
   async close(id: string): Promise<void> {
     await this.gate;
-    const link = await this.link(id);
+    await this.reach(id);
+    const link = this.link(id);
     link.connection?.hangUp();
     this.links.delete(id);
     for (const listener of link.listeners) listener.exit(129);

@@ -183,7 +183,7 @@ describe('agents inside a sandbox', () => {
     assert.equal(await inside(id, 'cat ~/.gemini/oauth_creds.json'), 'mine\n');
   });
 
-  it('keeps the settings that there are; where they can not be read, it watches files instead', async () => {
+  it('keeps the settings that there are, comments too; what can not be read stays as it is', async () => {
     const claude = await create('claude');
     await claude.call('agent', 'claude-code', '--sign-in');
     const settings = JSON.parse(await inside(claude.id, 'cat ~/.claude/settings.json'));
@@ -191,7 +191,17 @@ describe('agents inside a sandbox', () => {
     assert.deepEqual(Object.keys(settings.hooks), ['Stop', 'PostToolUse', 'PostToolUseFailure']);
     const qwen = await create('qwen');
     await qwen.call('agent', 'qwen-code', '--sign-in');
-    assert.match(await inside(qwen.id, 'cat ~/.qwen/settings.json'), /a comment/);
+    const commented = await inside(qwen.id, 'cat ~/.qwen/settings.json');
+    assert.match(commented, /^\{ \/\/ a comment\n.*"PostToolUse": \[\n.*teleport-env hook qwen-code/s);
+    assert.deepEqual(
+      (await steps(qwen.id)).map(({ command }) => command),
+      STEPS['qwen-code']!.map(([step]) => step),
+    );
+    await qwen.call('agent', 'qwen-code');
+    assert.equal(await inside(qwen.id, 'cat ~/.qwen/settings.json'), commented, 'it is in there once');
+    await inside(qwen.id, "echo '{ broken' > ~/.qwen/settings.json");
+    await qwen.call('agent', 'qwen-code');
+    assert.equal(await inside(qwen.id, 'cat ~/.qwen/settings.json'), '{ broken\n');
   });
 
   it('that ends before anybody looks is shown to its end, with its exit code, until a key is pressed', async () => {

@@ -1,4 +1,5 @@
 /** What it takes to run an agent inside a sandbox, from its row in the table. Plain functions. */
+import { applyEdits, modify, type ParseError, parse } from 'jsonc-parser';
 import { type Agent, INSIDE_PROGRAM } from '../../protocol/agents.ts';
 
 /** A variable with one of these words in its name is nothing to pass on unasked: it would be in memory images. */
@@ -58,29 +59,45 @@ export function hookFile({ id, hooks }: Agent, existing: string | null): { path:
     const entries = events.map((event) => [event, [{ type: 'command', bash: command, timeoutSec: timeout }]]);
     return { path, text: pretty({ version: 1, hooks: Object.fromEntries(entries) }) };
   }
-  const settings = readObject(existing ?? '{}');
-  if (!settings) return null;
-  const before = (settings.hooks ?? {}) as Json;
-  if (typeof before !== 'object' || Array.isArray(before)) return null;
-  const added: Json = {};
-  for (const event of events) {
-    const others = (Array.isArray(before[event]) ? before[event] : []).filter((group) => !isOurs(group));
-    added[event] = [...others, { hooks: [{ type: 'command', command, timeout }] }];
-  }
-  return { path, text: pretty({ ...settings, hooks: { ...before, ...added } }) };
+  const hook = { hooks: [{ type: 'command', command, timeout }] };
+  const text = events.reduce<string | null>(
+    (settings, event) => settings && withHook(settings, event, hook),
+    existing?.trim() ? existing : '{}\n',
+  );
+  return text === null ? null : { path, text };
+}
+
+/**
+ * The settings with one more group of hooks for that event, all else as it stands, comments too. As it is where ours is in
+ * it already; null where the text can't be read, or has something else in that place.
+ */
+function withHook(text: string, event: string, hook: Json): string | null {
+  const { hooks = {} } = readObject(text) ?? { hooks: null };
+  if (!isObject(hooks)) return null;
+  const { [event]: there = [] } = hooks;
+  if (!Array.isArray(there)) return null;
+  const ours = there.findIndex(isOurs);
+  if (ours >= 0 && JSON.stringify(there[ours]) === JSON.stringify(hook)) return text;
+  const at = ours >= 0 ? ours : there.length;
+  const tabs = /^\t/m.test(text);
+  const eol = text.includes('\r\n') ? '\r\n' : '\n';
+  const formattingOptions = { insertSpaces: !tabs, tabSize: 2, eol };
+  return applyEdits(text, modify(text, ['hooks', event, at], hook, { formattingOptions, isArrayInsertion: ours < 0 }));
 }
 
 function isOurs(group: unknown): boolean {
   return JSON.stringify(group ?? null).includes(`"${INSIDE_PROGRAM} hook `);
 }
 
+/** JSON as agents read it: with comments, and commas too many. */
 function readObject(text: string): Json | null {
-  try {
-    const value: unknown = JSON.parse(text.trim() || '{}');
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : null;
-  } catch {
-    return null;
-  }
+  const errors: ParseError[] = [];
+  const value: unknown = parse(text, errors, { allowTrailingComma: true, allowEmptyContent: true }) ?? {};
+  return errors.length === 0 && isObject(value) ? value : null;
+}
+
+function isObject(value: unknown): value is Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function pretty(value: unknown): string {

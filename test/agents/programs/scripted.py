@@ -3,6 +3,7 @@
 three tool calls, of which it remembers what nobody else knows. Then it writes down its memory, and ends."""
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -31,7 +32,7 @@ def run_hook(command, call):
 
 def from_settings(path, event, call):
     with open(f'{HOME}/{path}') as file:
-        groups = json.load(file)['hooks'][event]
+        groups = json.loads(re.sub(r'//.*', '', file.read()))['hooks'][event]
     for hook in [hook for group in groups if group.get('matcher', '*') == '*' for hook in group['hooks']]:
         assert hook['type'] == 'command'
         run_hook(hook['command'], {'session_id': 's', 'transcript_path': '/t', 'cwd': CWD, 'hook_event_name': event, **call})
