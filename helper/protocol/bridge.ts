@@ -329,7 +329,8 @@ export const BRIDGE_METHODS = {
    */
   'gateway/start': {
     params: z.object({ sandbox: SandboxRef, settings: GatewaySettings }),
-    result: z.object({ sandbox: z.string(), variables: z.array(z.string()) }),
+    /** `variables`: what new sessions have by it, and those that were open before have not. */
+    result: z.object({ sandbox: z.string(), variables: z.record(z.string(), z.string()) }),
   },
   'gateway/stop': { params: z.object({ sandbox: SandboxRef }), result: z.object({}) },
   /** Conversations that went through the sandbox's gateway, newest first. */

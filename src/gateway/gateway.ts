@@ -2,7 +2,7 @@
  * The model gateway from the editor: its keys, its switch, how it stands. The client process beside the helper serves; it is given
  * the keys when it is switched on and again after a reconnect.
  */
-import { commands, Disposable, StatusBarAlignment, Uri, window, workspace } from 'vscode';
+import { commands, Disposable, env, StatusBarAlignment, Uri, window, workspace } from 'vscode';
 import type { ProviderName } from '../../helper/protocol/gateway.ts';
 import type { Sandbox } from '../../helper/protocol/model.ts';
 import type { App, Feature } from '../app.ts';
@@ -15,7 +15,7 @@ import { targetSandbox } from '../targets.ts';
 import { ago, usage } from '../views/words.ts';
 import { KEY_VARIABLES, Keys, PROVIDER_TITLES } from './keys.ts';
 import { settingsOf } from './settings-model.ts';
-import { gatewayStatus } from './status-model.ts';
+import { exportLine, gatewayStatus } from './status-model.ts';
 
 /** Remembered per workspace: the sandboxes whose gateway this window is. */
 const ON = 'gateways';
@@ -44,12 +44,13 @@ export const gateway: Feature = (app) => {
     return context.workspaceState.update(ON, [...all]);
   };
 
-  const start = async (sandbox: Sandbox): Promise<boolean> => {
+  /** @returns what new sessions have by it; undefined where there is no key */
+  const start = async (sandbox: Sandbox): Promise<Record<string, string> | undefined> => {
     const settings = await settingsNow(keys);
-    if (!settings) return false;
-    await helper.ask('gateway/start', { sandbox: sandbox.id, settings });
+    if (!settings) return undefined;
+    const { variables } = await helper.ask('gateway/start', { sandbox: sandbox.id, settings });
     await remember(sandbox.id, true);
-    return true;
+    return variables;
   };
   /** Of a window that was closed or lost its helper. Another window may have taken it over: then it is that one's. */
   const again = async () => {
@@ -85,17 +86,9 @@ export const gateway: Feature = (app) => {
       [COMMANDS.startGateway]: async (argument) => {
         const sandbox = await targetSandbox(app, argument, t('Let programs of which sandbox ask models?'));
         if (!sandbox) return;
-        if (!(await start(sandbox))) {
-          if (!(await setKey(keys))) return;
-          if (!(await start(sandbox))) return;
-        }
-        const words = t(
-          'Programs in {0} can ask models now. New terminals know where; the key stays out here.',
-          sandbox.name,
-        );
-        tell(app.log, words, {
-          [t('Open terminal')]: () => commands.executeCommand(COMMANDS.openTerminal, { sandbox: sandbox.id }),
-        });
+        const before = await terminalsIn(app, sandbox);
+        const variables = (await start(sandbox)) ?? ((await setKey(keys)) ? await start(sandbox) : undefined);
+        if (variables) tellOn(app, sandbox, before, variables);
       },
       [COMMANDS.stopGateway]: async (argument) => {
         const sandbox = await targetSandbox(app, argument);
@@ -111,6 +104,26 @@ export const gateway: Feature = (app) => {
     }),
   );
 };
+
+async function terminalsIn({ helper }: App, { id, state }: Sandbox): Promise<number> {
+  if (state !== 'running') return 0;
+  const { sessions } = await helper.ask('session/list', { sandbox: id });
+  return sessions.filter(({ kind, running }) => kind === 'terminal' && running).length;
+}
+
+/** Nobody can change the environment of what runs already: its user can. */
+function tellOn(app: App, sandbox: Sandbox, before: number, variables: Record<string, string>): void {
+  const words = [t('Programs in {0} can ask models now; the key stays out here.', sandbox.name)];
+  const ways: Record<string, () => unknown> = {
+    [t('Open terminal')]: () => commands.executeCommand(COMMANDS.openTerminal, { sandbox: sandbox.id }),
+  };
+  if (before === 0) words.push(t('New terminals know where.'));
+  else {
+    words.push(t('New terminals know where. One that was open before needs a line that you paste into it.'));
+    ways[t('Copy that line')] = () => env.clipboard.writeText(exportLine(variables));
+  }
+  tell(app.log, words.join(' '), ways);
+}
 
 async function settingsNow(keys: Keys) {
   const configuration = workspace.getConfiguration();

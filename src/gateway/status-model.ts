@@ -18,6 +18,13 @@ export function gatewayStatus(sandbox: Pick<Sandbox, 'name' | 'gateway' | 'usage
   return { text: `$(sparkle) ${used ? short(tokensOf(used)) : t('models')}`, tooltip: words, spoken: words };
 }
 
+/** For a shell that was there before the gateway. */
+export function exportLine(variables: Readonly<Record<string, string>>): string {
+  return `export ${Object.entries(variables)
+    .map(([name, value]) => `${name}='${value.replaceAll("'", `'\\''`)}'`)
+    .join(' ')}`;
+}
+
 /** `950 tokens`, `12.4k tokens`, `1.2M tokens`. */
 function short(tokens: number): string {
   if (tokens < 1000) return t('{0} tokens', tokens);

@@ -71,10 +71,25 @@ describe('the model gateway in VS Code', function () {
     assert.equal(await box.getAttribute('type'), 'password');
     await editor.screenshot('gateway-key');
     await editor.answer(KEY);
+    await editor.command('teleportEnv.openTerminal');
+    await editor.terminalText(/[#$] ?$/);
     await editor.command('teleportEnv.startGateway');
-    await (await editor.notification(/can ask models now/)).close();
+    const told = await editor.notification(/can ask models now.*open before needs a line that you paste/);
+    assert.deepEqual(told.buttons, ['Open terminal', 'Copy that line']);
+    await editor.screenshot('gateway-on');
+    await told.click('Copy that line');
     await editor.treeRows('Sandboxes', (rows) => /asks models/.test(rows[0]?.description ?? ''));
     await editor.statusBar(/models/);
+  });
+
+  it('a terminal that was open before learns where by the line that was copied', async () => {
+    const pasted = () => editor.page.evaluate('navigator.clipboard.readText()') as Promise<string>;
+    for (const deadline = Date.now() + 10_000; !/^export /.test(await pasted()); )
+      assert.ok(Date.now() < deadline, 'nothing was copied');
+    await editor.typeInTerminal('echo "before: $OPENAI_BASE_URL."\n');
+    await editor.terminalText(/^before: \.$/m);
+    await editor.typeInTerminal(`${await pasted()}; echo "then: $OPENAI_BASE_URL"\n`);
+    await editor.terminalText(/^then: http:\/\/127\.0\.0\.1:61077\/openai\/v1$/m);
   });
 
   it('a program in a new terminal asks, without a network and without the key; the timeline tells what it took', async () => {

@@ -98,20 +98,21 @@ export class ModelGateway {
     for (const { name, baseUrl, key } of settings.providers)
       checkBaseUrl(baseUrl ?? PROVIDERS[name].baseUrl, key !== null);
     const { sandbox } = await helper.request('sandbox/get', { sandbox: sandboxRef });
-    const variables = Object.assign(
-      {},
-      ...settings.providers.map(({ name }) => PROVIDERS[name].variables(GATEWAY_PORT)),
-    );
     const used = sandbox.usage ?? usageOf(null, {});
     const gateway = new ModelGateway(helper, sandbox, settings, env, events, used);
     gateway.listen();
     try {
-      gateway.used = (await helper.request('gateway/open', { sandbox: sandbox.id, env: variables })).used;
+      gateway.used = (await helper.request('gateway/open', { sandbox: sandbox.id, env: gateway.variables })).used;
     } catch (error) {
       gateway.stop();
       throw error;
     }
     return gateway;
+  }
+
+  /** Where programs inside find it. */
+  get variables(): Record<string, string> {
+    return Object.assign({}, ...this.settings.providers.map(({ name }) => PROVIDERS[name].variables(GATEWAY_PORT)));
   }
 
   private listen(): void {

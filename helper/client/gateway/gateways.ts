@@ -1,10 +1,8 @@
 /** The model gateways of one client process, by sandbox. */
 import type { BridgeResult } from '../../protocol/bridge.ts';
 import type { GatewaySettings } from '../../protocol/gateway.ts';
-import { GATEWAY_PORT } from '../../protocol/methods.ts';
 import type { Connection } from '../connection.ts';
 import type { ModelGateway } from './gateway.ts';
-import { PROVIDERS } from './provider.ts';
 
 export class Gateways {
   private readonly env: NodeJS.ProcessEnv;
@@ -21,8 +19,7 @@ export class Gateways {
     const gateway = await ModelGateway.open(helper, sandbox, settings, { env: this.env });
     this.open.set(gateway.sandbox.id, gateway);
     helper.lost.addEventListener('abort', () => void this.stop(gateway.sandbox.id), { once: true });
-    const variables = settings.providers.flatMap(({ name }) => Object.keys(PROVIDERS[name].variables(GATEWAY_PORT)));
-    return { sandbox: gateway.sandbox.id, variables };
+    return { sandbox: gateway.sandbox.id, variables: gateway.variables };
   }
 
   async stop(sandbox: string): Promise<Record<string, never>> {
