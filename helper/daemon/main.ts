@@ -17,6 +17,7 @@ import type { Need } from '../protocol/model.ts';
 import { admitted, ROOT_INSIDE } from './owner.ts';
 import { listen } from './server.ts';
 import { Service } from './service.ts';
+import { takeStateFolder } from './state-folder.ts';
 
 declare const TELEPORT_ENV_VERSION: string | undefined;
 
@@ -47,6 +48,7 @@ export async function serve(options: ServeOptions): Promise<void> {
       hint: 'mount -t cgroup2 none /sys/fs/cgroup/unified',
     });
   const programs = findPrograms();
+  await takeStateFolder(state, options.socket);
   const run = await openRun(dirname(options.socket));
   const found = await check({
     binary: programs.criu,

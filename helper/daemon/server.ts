@@ -38,7 +38,8 @@ export async function listen(service: Service, options: ServerOptions): Promise<
   return server;
 }
 
-function answersAt(path: string): Promise<boolean> {
+/** Whether somebody listens there. */
+export function answersAt(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = createConnection(path);
     probe.once('connect', () => {

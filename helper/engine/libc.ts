@@ -44,6 +44,7 @@ const SIGNATURES = {
   syscall: ['long', ['long', 'long', 'void *', 'void *', 'long', 'long']],
   syncfs: ['int', ['int']],
   fsync: ['int', ['int']],
+  flock: ['int', ['int', 'int']],
   mount: ['int', ['void *', 'void *', 'void *', 'ulong', 'void *']],
   umount2: ['int', ['void *', 'int']],
   getsockopt: ['int', ['int', 'int', 'int', 'void *', 'void *']],

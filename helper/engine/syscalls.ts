@@ -3,6 +3,7 @@
  * `errno` (negative), `syscall`, `path`. A path is a string (UTF-8) or a Buffer (any bytes).
  */
 import { closeSync, constants, openSync } from 'node:fs';
+import { constants as os } from 'node:os';
 import { kill as nodeKill } from 'node:process';
 import { check, cPath, display, lastErrno, libc, systemError } from './libc.ts';
 
@@ -16,6 +17,7 @@ const SYS_mknodat = process.arch === 'arm64' ? 33 : 259;
 /** asm-generic/socket.h, for x64 and arm64 alike. */
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
+const { EWOULDBLOCK } = os.errno;
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX of linux/limits.h. */
 const XATTR_MAX = 65_536;
 const xattrScratch = Buffer.allocUnsafeSlow(XATTR_MAX);
@@ -74,6 +76,17 @@ export function mknodat(dir: number, path: Buffer, mode: number, device: number,
 /** Makes `to` share the extents of `from` (both open files). EOPNOTSUPP, EXDEV or EINVAL where that can't be. */
 export function ficlone(to: number, from: number): void {
   check(libc().ioctl(to, FICLONE, BigInt(from)), 'ioctl_ficlone');
+}
+
+/** Of sys/file.h. */
+const LOCK_EX_NB = 2 | 4;
+
+/** Locks an open file for this process alone, until its end at the latest. @returns false where somebody else has it */
+export function tryLock(fd: number): boolean {
+  if (libc().flock(fd, LOCK_EX_NB) === 0) return true;
+  const errno = lastErrno();
+  if (errno === EWOULDBLOCK) return false;
+  throw systemError(errno, 'flock');
 }
 
 /** Sets times in nanoseconds since the epoch, of a symlink itself where the path is one. */
