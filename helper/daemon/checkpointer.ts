@@ -44,7 +44,7 @@ export class Checkpointer {
     throw new TeleportError(
       'limitReached',
       `the checkpoints of ${this.state.record.name} take ${used} bytes, more than the ${disk} that they may`,
-      { hint: `teleport-env gc ${this.state.record.name} deletes some` },
+      { hint: `teleport-env gc ${this.state.record.name} --keep 10 deletes some` },
     );
   }
 

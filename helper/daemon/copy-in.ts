@@ -181,7 +181,7 @@ function finish(owner: Owner, source: string, target: string, foreign: Foreign[]
 function explainCopy(source: string, stderr: string): TeleportError {
   if (/No space left/.test(stderr))
     return new TeleportError('volumeFull', `${source} does not fit into the state volume`, {
-      hint: 'leave folders out (--exclude), or free space with teleport-env gc',
+      hint: 'leave folders out (--exclude), or free space with teleport-env gc --keep 10',
     });
   return new TeleportError('workspaceUnreadable', `${source} could not be copied: ${firstLine(stderr)}`, {
     hint: 'leave that out with --exclude, or make it readable',

@@ -105,7 +105,7 @@ function toResponse(error: unknown): ResponseError<ErrorData> {
     if (full)
       return new ResponseError(SERVER_ERROR, 'the state volume is full', {
         code: 'volumeFull',
-        hint: 'delete checkpoints (teleport-env gc), or files inside the sandboxes',
+        hint: 'delete checkpoints (teleport-env gc --keep 10), or files inside the sandboxes',
         stack,
       });
     return new ResponseError(SERVER_ERROR, message, { code: 'internal', stack });

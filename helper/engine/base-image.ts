@@ -234,7 +234,7 @@ function explain(cause: unknown, name: string): unknown {
   if (cause instanceof TeleportError || (cause as Error).name === 'AbortError') return cause;
   if ((cause as NodeJS.ErrnoException).code === 'ENOSPC')
     return new TeleportError('volumeFull', `the image ${name} does not fit into the state volume`, {
-      hint: 'free space with teleport-env gc',
+      hint: 'free space with teleport-env gc --keep 10',
       cause,
     });
   return new TeleportError('baseUnreadable', `${name} can't be a base: ${(cause as Error).message}`, {

@@ -215,7 +215,7 @@ function explainRestore(cause: unknown, ground: Ground): TeleportError {
     (cause as NodeJS.ErrnoException).code === 'ENOSPC' || /ENOSPC|No space left/.test(text) || isFull(ground);
   return full
     ? new TeleportError('volumeFull', `${text} (the state volume is full)`, {
-        hint: 'teleport-env gc frees space',
+        hint: 'teleport-env gc --keep 10 frees space',
         cause,
       })
     : new TeleportError('restoreFailed', text, { cause });

@@ -227,7 +227,7 @@ function explain(cause: unknown, ended: ProcessOf[] = []): TeleportError {
       'volumeFull',
       'the state volume is full: the checkpoint was not made, the sandbox goes on',
       {
-        hint: 'teleport-env gc frees space',
+        hint: 'teleport-env gc --keep 10 frees space',
         cause,
       },
     );

@@ -39,7 +39,7 @@ async function start(app: App, argument: unknown): Promise<void> {
   if (line === undefined) return;
   const signIn = await askSignIn(app, agent);
   if (signIn === undefined || !(await settleNetwork(app, agent, sandbox))) return;
-  if (sandbox.state === 'stopped') await helper.ask('sandbox/start', { sandbox: sandbox.id });
+  if (sandbox.head === null) await helper.ask('sandbox/start', { sandbox: sandbox.id });
   const program = agent.binary === null ? { program: 'sh', words: ['-c', `exec ${line}`] } : {};
   const { argv, env } = await helper.ask('agent/prepare', { sandbox: sandbox.id, agent: agent.id, signIn, ...program });
   await openProgram(app, sandbox, { argv, env, name: `${agent.name} (${sandbox.name})`, icon: 'robot' });

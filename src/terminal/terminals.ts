@@ -84,7 +84,7 @@ async function optionsFor(
   await helper.connect();
   const sandbox = await targetSandbox(app, argument, t('A terminal in which sandbox?'));
   if (!sandbox) return undefined;
-  if (sandbox.state === 'stopped') await helper.ask('sandbox/start', { sandbox: sandbox.id });
+  if (sandbox.head === null) await helper.ask('sandbox/start', { sandbox: sandbox.id });
   const given = field(argument, 'branch');
   // The head's terminal follows the head.
   const branch = given === sandbox.head ? undefined : given;

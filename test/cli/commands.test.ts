@@ -387,23 +387,25 @@ describe('teleport-env', () => {
       });
     });
 
-    it('finds the one that the folder has, and starts it', async () => {
-      const mine = aSandbox({ workspace: '/', owner: process.getuid!(), state: 'stopped', head: null });
-      const ran = await against(
-        {
-          'sandbox/list': () => ({ sandboxes: [mine] }),
-          'sandbox/start': () => ({ sandbox: { ...mine, state: 'running', head: 'b9' } }),
-        },
-        ['up', '--workspace', '/', '--json'],
-      );
-      assert.deepEqual(json(ran), {
-        sandbox: 's1',
-        name: 'api',
-        workspace: '/',
-        head: 'b9',
-        checkpoint: 'k0',
-        created: false,
-      });
+    it('finds the one that the folder has, and starts it where it was stopped or ended from outside', async () => {
+      for (const rest of [{ state: 'stopped' }, { state: 'failed', problem: 'its processes were ended' }] as const) {
+        const mine = aSandbox({ workspace: '/', owner: process.getuid!(), ...rest, head: null });
+        const ran = await against(
+          {
+            'sandbox/list': () => ({ sandboxes: [mine] }),
+            'sandbox/start': () => ({ sandbox: { ...mine, state: 'running', head: 'b9' } }),
+          },
+          ['up', '--workspace', '/', '--json'],
+        );
+        assert.deepEqual(json(ran), {
+          sandbox: 's1',
+          name: 'api',
+          workspace: '/',
+          head: 'b9',
+          checkpoint: 'k0',
+          created: false,
+        });
+      }
     });
 
     it('makes another where --new, or something else than there is, is asked for', async () => {
@@ -597,6 +599,12 @@ describe('teleport-env', () => {
           },
         },
         /^✓ would delete 1 checkpoint, 12 MB\n$/,
+        ['deleted', 'freedBytes'],
+      ],
+      [
+        ['gc'],
+        { gc: () => ({ deleted: [], freedBytes: 0 }) },
+        /^✓ deleted 0 checkpoints, 0 B \(say what may stay: --keep, --max-bytes, --max-age\)\n$/,
         ['deleted', 'freedBytes'],
       ],
     ];

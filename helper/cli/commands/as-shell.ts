@@ -25,7 +25,7 @@ export function registerAsShell(program: Command, ctx: Context): void {
         throw new TeleportError('invalidRequest', 'a shell has no JSON answer', { hint: 'use run or exec' });
       let sandbox = await ctx.sandbox(only(words, given));
       const helper = await ctx.helper();
-      if (sandbox.state === 'stopped') ({ sandbox } = await helper.request('sandbox/start', { sandbox: sandbox.id }));
+      if (sandbox.head === null) ({ sandbox } = await helper.request('sandbox/start', { sandbox: sandbox.id }));
       const command = commandOf(ctx.tail ?? []);
       if (command === null) ctx.exitCode = await new Shell(ctx, sandbox.id, {}, {}).run();
       else await runStep(ctx, sandbox, command);

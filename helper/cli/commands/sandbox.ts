@@ -146,7 +146,7 @@ async function findExisting(helper: Connection, workspace: string, options: UpOp
   );
   if (matches.length !== 1) return undefined;
   let [sandbox] = matches as [Sandbox];
-  if (sandbox.state === 'stopped') sandbox = (await helper.request('sandbox/start', { sandbox: sandbox.id })).sandbox;
+  if (sandbox.head === null) sandbox = (await helper.request('sandbox/start', { sandbox: sandbox.id })).sandbox;
   return { sandbox, head: sandbox.head, checkpoint: 'k0' };
 }
 

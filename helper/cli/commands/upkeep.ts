@@ -31,9 +31,11 @@ export function registerUpkeep(program: Command, ctx: Context): void {
       const sandbox = named === undefined ? undefined : (await ctx.sandbox(named)).id;
       const answer = await (await ctx.helper()).request('gc', { sandbox, keep, maxBytes, maxAgeMs: maxAge, dryRun });
       const what = `${count(answer.deleted.length, 'checkpoint')}, ${bytes(answer.freedBytes)}`;
+      const unlimited = [keep, maxBytes, maxAge].every((limit) => limit === undefined);
+      const more = unlimited ? ' (say what may stay: --keep, --max-bytes, --max-age)' : '';
       await ctx.answer(
         { ...answer, dryRun },
-        `${ctx.style.good('✓')} ${dryRun ? 'would delete' : 'deleted'} ${what}\n`,
+        `${ctx.style.good('✓')} ${dryRun ? 'would delete' : 'deleted'} ${what}${more}\n`,
       );
     },
   });

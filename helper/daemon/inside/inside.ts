@@ -103,7 +103,7 @@ export class Inside {
     const { bavail, blocks } = statfsSync(this.house.state.layout.dir);
     if (bavail < blocks * FREE_SHARE)
       throw new TeleportError('volumeFull', 'the state volume is almost full, so nothing more is kept from inside', {
-        hint: 'outside: teleport-env gc',
+        hint: 'outside: teleport-env gc --keep 10',
       });
     const making = this.house.createCheckpoint(words, work.branch.id);
     work.made = making.then(
