@@ -211,7 +211,12 @@ function volume({ path, kind }: Volume): Need {
   const shared = canShare(path);
   const detail = `${kind} at ${path}, ${gib(bavail * bsize)} of ${gib(blocks * bsize)} free, ${shared ? 'shares data between copies' : 'copies data'}`;
   if (free < 0.1)
-    return { ...need, status: 'warning', detail, remedy: 'teleport-env gc --keep 10, or remove sandboxes that are done with' };
+    return {
+      ...need,
+      status: 'warning',
+      detail,
+      remedy: 'teleport-env gc --keep 10, or remove sandboxes that are done with',
+    };
   if (kind === 'tmpfs')
     return { ...need, status: 'warning', detail: `${detail}; lost with the machine`, remedy: 'see Loop devices' };
   if (!shared)
