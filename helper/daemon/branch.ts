@@ -24,6 +24,8 @@ export class Branch {
   readonly shell: Shell;
   /** Agents that run in it, by the request that stays open while they do. */
   readonly agents = new Map<number, string>();
+  /** Nothing was asked of it since its checkpoint. */
+  unasked = false;
   private retired: Promise<Steps> | null = null;
   private successor: Branch | null = null;
   /** What its network was made for; null where nobody knows. */
@@ -117,6 +119,11 @@ export class Branch {
     this.takeDump()?.kill();
     this.retired ??= retire(this.layout, this.live.cgroup);
     return this.retired;
+  }
+
+  /** It is what its checkpoint is: nothing was asked of it since, and nothing runs but the shell, which waits. */
+  get isAsCaptured(): boolean {
+    return this.unasked && payloadOf(this.live).length <= 1;
   }
 
   /** Processor time that it has used: in every cgroup v2, whether or not the controller is enabled. */

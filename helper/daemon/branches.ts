@@ -243,6 +243,7 @@ export class Branches {
     if (role === 'standby' && manifest.filesOnly) live.cgroup.freeze();
     const branch = this.branch(this.branchRecord(id, role, checkpoint, live), live, ground.layout);
     branch.mode = mode;
+    branch.unasked = true;
     try {
       writeRecord(ground.layout.file, branch.record);
       faultPoint('branch:recorded', live.pid);

@@ -128,6 +128,7 @@ export class Checkpointer {
     }
     steps.done('changes counted, manifest written');
     successor.record = { ...successor.record, checkpoint: id };
+    successor.unasked = true;
     if (!(leaving && rotated)) successor.update({});
     faultPoint('take:done', branch.live.pid);
     this.state.tell('checkpoint/added', { sandbox: this.state.record.id, checkpoint: toCheckpoint(manifest) });

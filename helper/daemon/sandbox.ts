@@ -169,7 +169,11 @@ export class Sandbox {
 
   /** Something of ours in the files of a branch: never in the middle of a checkpoint, which has all of it or nothing. */
   edit<T>(branch: string | undefined, work: (branch: Branch) => Promise<T>): Promise<T> {
-    return this.work.run(() => work(this.branches.get(branch)));
+    return this.work.run(() => {
+      const found = this.branches.get(branch);
+      found.unasked = false;
+      return work(found);
+    });
   }
 
   /** @throws TeleportError `noNetwork`; then all is as it was */
@@ -234,6 +238,13 @@ export class Sandbox {
       this.settleSoon(manifest.id);
       return { checkpoint: toCheckpoint(manifest), steps };
     });
+  }
+
+  /** The checkpoint to go back to should a line fail: one is made where the branch went on from its last. */
+  async before(line: string, branch: Branch): Promise<string> {
+    if (branch.isAsCaptured) return branch.record.checkpoint;
+    const note = `before: ${line.slice(0, 1000)}`;
+    return (await this.createCheckpoint({ kind: 'auto', note }, branch.id)).checkpoint.id;
   }
 
   rollback(

@@ -443,6 +443,7 @@ export class Service {
         ...params.env,
       });
       const { sessions } = branch;
+      branch.unasked = false;
       const listener = attach ? client.listener(sandbox.record.id, branch.id, id, sessions) : undefined;
       await sessions.open({ kind, id, cwd, cols, rows, argv, env }, listener);
       if (timeoutMs) setTimeout(() => void sessions.signal(id, 9).catch(() => undefined), timeoutMs).unref();
@@ -483,10 +484,12 @@ export class Service {
     },
     run: async (params, client, signal) => {
       const sandbox = this.find(client, params.sandbox);
-      const branch = await sandbox.branch(params.branch);
+      const asked = await sandbox.branch(params.branch);
       sandbox.branches.expect(params.expect);
-      const before = branch.record.checkpoint;
-      const isHead = branch.id === sandbox.record.head;
+      const undoTo =
+        params.undoOnFail && asked.id === sandbox.record.head ? await sandbox.before(params.line, asked) : null;
+      const branch = asked.latest;
+      branch.unasked = false;
       const ran = await branch.shell.run(params.line, {
         timeoutMs: params.timeoutMs,
         signal,
@@ -504,8 +507,8 @@ export class Service {
         durationMs,
         ...(hint ? { hint } : {}),
       };
-      if (params.undoOnFail && exitCode !== 0 && isHead) {
-        await sandbox.rollback(before, { discard: true });
+      if (undoTo !== null && exitCode !== 0) {
+        await sandbox.rollback(undoTo, { discard: true });
         return { ...answer, checkpoint: null, undone: true };
       }
       if (!params.checkpoint) return { ...answer, checkpoint: null, undone: false };

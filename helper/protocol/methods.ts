@@ -244,7 +244,7 @@ export const METHODS = {
       ...inBranch,
       line: z.string().max(10_000_000),
       checkpoint: z.boolean().default(true),
-      /** On a non-zero exit code, roll back to where it was before. */
+      /** On a non-zero exit code, roll the head back to where it was before: to a checkpoint of its own, where there is something that none has. */
       undoOnFail: z.boolean().default(false),
       label: Label.optional(),
       note: z.string().max(100_000).optional(),

@@ -126,6 +126,26 @@ describe('the contract of the command line', function () {
     assert.equal((await ask(['run', '--no-checkpoint', '--', 'cat a.txt; echo $X'], keys)).output, 'v1\n5\n');
   });
 
+  it('run --undo-on-fail takes back that line alone, and makes no more checkpoints than it must', async () => {
+    const ids = async () => (await ask(['log'], {})).checkpoints.map(({ id }: { id: string }) => id);
+    // Since the last checkpoint: a file, a variable, a process.
+    await ok(['exec', '--', 'sh', '-c', 'echo mine > since']);
+    await ok(['run', '--no-checkpoint', '--', 'Y=since; sleep 27182 &']);
+    const before = await ids();
+    for (let i = 0; i < 2; i++) {
+      const undone = await ask(['run', '--undo-on-fail', '--', 'rm since; Y=lost; kill %1; false'], {});
+      assert.deepEqual([undone.exitCode, undone.undone], [1, true]);
+      const now = await ask(['run', '--no-checkpoint', '--', 'cat since; echo $Y; jobs -r | wc -l'], {});
+      assert.equal(now.output, 'mine\nsince\n1\n');
+    }
+    assert.equal((await ids()).length, before.length + 2, 'a process ran on meanwhile');
+    await ask(['run', '--', 'rm since; kill %1; wait'], {});
+    const settled = await ids();
+    for (let i = 0; i < 3; i++) await ask(['run', '--undo-on-fail', '--', 'rm a.txt; false'], {});
+    assert.deepEqual(await ids(), settled, 'nothing was there that no checkpoint had');
+    assert.equal((await ok(['exec', '--', 'cat', 'a.txt'])).stdout, 'v1\n');
+  });
+
   it('run, rollback and log read as they were drawn', async () => {
     const ran = await ok(['run', 'api', 'sed -i s/v1/v2/g *; echo done']);
     assert.equal(ran.stdout, 'done\n');
