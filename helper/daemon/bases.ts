@@ -126,6 +126,11 @@ export class Bases {
     return () => this.inUse.set(name, this.inUse.get(name)! - 1);
   }
 
+  /** The machine's own root. */
+  get host(): Base {
+    return this.get('/', { uid: 0, gid: 0, groups: [] });
+  }
+
   get(base: string, user: UserIds): Base {
     const key = base === '/' || base.startsWith(`${this.images}/`) ? base : `${user.uid} ${base}`;
     const there = this.known.get(key);

@@ -1,5 +1,5 @@
 /** A sandbox's checkpoints, on disk and in mind: read, written, measured, made durable, deleted. */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { countChanges } from '../engine/diff.ts';
@@ -36,17 +36,19 @@ export interface Words {
 export class Catalogue {
   private readonly state: SandboxState;
   private readonly manifests = new Map<string, Manifest>();
-  /** On disk, but not to be used: why. */
-  readonly damaged = new Map<string, string>();
+  /** On disk, but not to be used: why, and what is known of them. */
+  readonly damaged = new Map<string, { why: string; manifest: Manifest }>();
   private readonly becomingDurable = new Map<string, Promise<void>>();
 
   constructor(state: SandboxState) {
     this.state = state;
   }
 
-  /** Newest first. */
+  /** Newest first. Damaged ones too, as broken: nothing that was made vanishes without a word. */
   list(): Checkpoint[] {
-    return [...this.manifests.values()].sort((a, b) => numberOf(b.id) - numberOf(a.id)).map(toCheckpoint);
+    const damaged = [...this.damaged.values()].map(({ why, manifest }) => ({ ...manifest, broken: `damaged: ${why}` }));
+    const all = [...this.manifests.values(), ...damaged];
+    return all.sort((a, b) => numberOf(b.id) - numberOf(a.id)).map(toCheckpoint);
   }
 
   checkpoint(id: string): Checkpoint {
@@ -63,7 +65,7 @@ export class Catalogue {
     if (manifest) return manifest;
     const damage = this.damaged.get(id);
     if (damage)
-      throw new TeleportError('checkpointDamaged', `${id} is damaged: ${damage}`, {
+      throw new TeleportError('checkpointDamaged', `${id} is damaged: ${damage.why}`, {
         hint: 'choose another checkpoint',
       });
     throw new TeleportError('unknownCheckpoint', `${this.state.record.name} has no checkpoint ${id}`, {
@@ -144,7 +146,7 @@ export class Catalogue {
         if (!manifest.durable && manifest.bootId !== this.state.around.machine.bootId) unfinished.push(id);
         else this.manifests.set(id, manifest);
       } catch (error) {
-        this.damaged.set(id, (error as Error).message);
+        this.spoilt(id, (error as Error).message);
       }
     }
     for (const id of [...this.manifests.keys()]) {
@@ -153,19 +155,26 @@ export class Catalogue {
           if (!existsSync(this.state.layout.checkpoint(below).layer))
             throw new Error(`the layer of ${below} is missing`);
       } catch (error) {
-        this.damaged.set(id, (error as Error).message);
+        this.spoilt(id, (error as Error).message);
       }
     }
-    for (const [id, why] of this.damaged) {
+    for (const [id, { why }] of this.damaged) {
       this.state.around.log(`${this.state.record.id}/${id}: damaged: ${why}`);
       this.manifests.delete(id);
     }
     for (const id of unfinished) {
       // A folder whose manifest was lost may still be what others lie on.
-      if (this.damaged.size) this.damaged.set(id, 'its manifest is missing');
+      if (this.damaged.size) this.spoilt(id, 'its manifest is missing');
       else if (!rotations.some((r) => r.checkpoint === id)) this.discardUnfinished(id);
     }
     return rotations;
+  }
+
+  private spoilt(id: string, why: string): void {
+    const manifest = this.manifests.get(id) ?? this.blank(id, { kind: 'explicit' });
+    if (!this.manifests.has(id))
+      manifest.createdAt = statSync(this.state.layout.checkpoint(id).dir).mtime.toISOString();
+    this.damaged.set(id, { why, manifest });
   }
 
   discardUnfinished(id: string): void {

@@ -19,6 +19,7 @@ import type { Checkpoint, Sandbox as SandboxInfo } from '../protocol/model.ts';
 import { addUsage, type ModelUsage, NO_USAGE } from '../protocol/usage.ts';
 import type { SandboxRecord } from '../sandbox/records.ts';
 import { recover } from '../sandbox/recovery.ts';
+import { newestOf } from '../sandbox/tree.ts';
 import type { Branch } from './branch.ts';
 import { Branches } from './branches.ts';
 import { Catalogue, toCheckpoint, type Words } from './catalogue.ts';
@@ -149,7 +150,7 @@ export class Sandbox {
     const head = this.branches.live.get(plan.head ?? '');
     let { current } = this.state.record;
     if (head) current = head.record.checkpoint;
-    else if (!this.catalogue.tree.has(current)) current = this.catalogue.list()[0]?.id ?? 'k0';
+    else if (!this.catalogue.tree.has(current)) current = newestOf(this.catalogue.tree) ?? 'k0';
     if (this.catalogue.tree.size === 0) this.state.problem = 'its checkpoints are lost or damaged';
     this.state.save({
       head: head?.id ?? null,

@@ -12,6 +12,7 @@ import { faultPoint } from '../engine/fault.ts';
 import { defaultLimits } from '../engine/limits.ts';
 import type { Machine } from '../engine/machine.ts';
 import { Networks } from '../engine/network.ts';
+import type { Pins } from '../engine/pins.ts';
 import { refillReserve } from '../engine/reserve.ts';
 import { makeSkeleton, toolFolders } from '../engine/skeleton.ts';
 import { Steps } from '../engine/steps.ts';
@@ -123,6 +124,7 @@ export class Service {
       }
     }
     await this.sweepBases();
+    await this.sweepPins();
     await this.endStrangers();
   }
 
@@ -171,6 +173,20 @@ export class Service {
   private async sweepBases(): Promise<void> {
     if (this.incomplete) return;
     await this.bases.sweep([...this.sandboxes.values()].map(({ record }) => record));
+  }
+
+  /** What of a base was kept for checkpoints that are gone by now. Not where one can't be read: nobody knows what it needs. */
+  private async sweepPins(): Promise<void> {
+    const all = [...this.sandboxes.values()];
+    if (this.incomplete || all.some(({ catalogue }) => catalogue.damaged.size > 0)) return;
+    const used = new Map<Pins, Set<string>>();
+    for (const { state, catalogue } of all) {
+      const names = used.get(state.around.base.pins) ?? new Set();
+      used.set(state.around.base.pins, names);
+      for (const { pins } of catalogue.tree.values()) for (const name of pins) names.add(name);
+    }
+    used.set(this.bases.host.pins, used.get(this.bases.host.pins) ?? new Set());
+    for (const [pins, names] of used) await pins.sweep(names);
   }
 
   private tell<N extends NotificationName>(owner: number, name: N, params: NotificationParams<N>): void {

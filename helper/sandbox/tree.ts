@@ -51,6 +51,10 @@ export function numberOf(id: string): number {
   return Number(id.slice(1));
 }
 
+export function newestOf(tree: Tree): CheckpointId | undefined {
+  return [...tree.keys()].sort((a, b) => numberOf(b) - numberOf(a))[0];
+}
+
 export interface Collectable extends Node {
   createdAt: string;
   bytes: number;

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   existsSync,
@@ -14,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { changedPaths } from '../../helper/client/apply/changed.ts';
 import { gatherFacts } from '../../helper/client/apply/gather.ts';
 import { type PerformOptions, performApply } from '../../helper/client/apply/perform.ts';
@@ -344,6 +346,27 @@ describe('apply', () => {
     };
     await assert.rejects(performApply(made, { dir, workspace: WORKSPACE, place }), /cut/);
     assert.deepEqual([read('a'), read('b'), left()], ['1', '1', []]);
+  });
+
+  it('takes away what one that was killed left, and not what another is filling', async () => {
+    const program = `
+      const { makeStaging } = require(${JSON.stringify(join(__dirname, '../../helper/client/apply/staging.ts'))});
+      makeStaging(${JSON.stringify(dir)}).then((made) => (console.log(made), setInterval(() => {}, 1000)));`;
+    const killed = spawn(process.execPath, ['--require', require.resolve('tsx/cjs'), '-e', program], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const [line] = await once(killed.stdout, 'data');
+    const abandoned = String(line).trim();
+    writeFileSync(join(abandoned, '0'), 'half of it');
+    fill({ a: '1' });
+    const apply = async (from: string, to: string) => (await plan({ a: from }, { a: to })).perform();
+    await apply('1', '2');
+    assert.deepEqual(left(), [basename(abandoned)], 'its process lives');
+    killed.kill('SIGKILL');
+    await once(killed, 'close');
+    mkdirSync(join(dir, '.teleport-env-mine'));
+    await apply('2', '3');
+    assert.deepEqual([read('a'), left()], ['3', ['.teleport-env-mine']]);
   });
 
   it('says where it may not write', async function () {

@@ -1,6 +1,7 @@
 /** Deleting old checkpoints for real, while others come into need. Needs root. */
 import assert from 'node:assert/strict';
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Connection } from '../../helper/client/connection.ts';
 import { HelperProcess, needsMachine, workspace } from './helper-process.ts';
 
@@ -88,5 +89,29 @@ describe('gc', function () {
     }
     assert.equal((await list()).length, 13 - gone.size);
     assert.equal((await run(`cat ${ws}/a`)).text, '12\n');
+  });
+
+  it('what was kept of the base goes when no checkpoint needs it any more, at the next start', async () => {
+    const create = async () => (await connection.request('sandbox/create', { workspace: ws })).sandbox.id;
+    const pins = () => readdirSync(join(helper.state, 'volume/pins/host'));
+    const kept = await create();
+    sandbox = kept;
+    const { id } = await run('sleep 1000 & true');
+    for (const { id } of (await connection.request('sandbox/list', {})).sandboxes)
+      if (id !== kept) await connection.request('sandbox/remove', { sandbox: id });
+    await helper.restart();
+    connection = await helper.connect();
+    assert.ok(pins().length > 0, 'a checkpoint needs them');
+    await connection.request('checkpoint/rollback', { sandbox: kept, checkpoint: id, discard: true });
+    assert.equal((await run('jobs -r | wc -l')).text, '1\n');
+    await connection.request('sandbox/remove', { sandbox: kept });
+    await helper.restart();
+    connection = await helper.connect();
+    assert.deepEqual(pins(), []);
+    // Numbers begin anew, and nothing takes harm from it.
+    sandbox = await create();
+    const again = await run('sleep 1000 & true');
+    await connection.request('checkpoint/rollback', { sandbox, checkpoint: again.id, discard: true });
+    assert.equal((await run('jobs -r | wc -l')).text, '1\n');
   });
 });

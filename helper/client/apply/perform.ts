@@ -4,15 +4,15 @@
  */
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { chmod, copyFile, lchown, lstat, mkdir, mkdtemp, rename, rm, rmdir, symlink, unlink } from 'node:fs/promises';
+import { chmod, copyFile, lchown, lstat, mkdir, rename, rm, rmdir, symlink, unlink } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import { finished } from 'node:stream/promises';
 import type { PlannedChange } from '../../protocol/bridge.ts';
-import { TeleportError } from '../../protocol/errors.ts';
 import type { Snapshot } from './facts.ts';
 import { lstatOrNull, stampOf } from './gather.ts';
 import type { Place } from './place.ts';
 import { compare, forcible, type Plan, type Step } from './plan.ts';
+import { makeStaging } from './staging.ts';
 
 export interface PerformOptions {
   dir: string;
@@ -72,17 +72,6 @@ function choose(plan: Plan, { paths, force = false }: PerformOptions, done: Perf
     done.conflicts.push(change);
     return false;
   });
-}
-
-async function makeStaging(dir: string): Promise<string> {
-  try {
-    return await mkdtemp(join(dir, '.teleport-env-'));
-  } catch (error) {
-    throw new TeleportError('workspaceUnwritable', `cannot write in ${dir}: ${(error as Error).message}`, {
-      hint: 'apply to another folder with --to, or make a patch with --patch',
-      cause: error,
-    });
-  }
 }
 
 async function stage(step: Step, file: string, { workspace, place }: PerformOptions): Promise<Staged> {

@@ -120,6 +120,16 @@ describe('on a damaged volume', function () {
     const head = await world.moment(sandbox);
     await world.restart();
     assert.equal(await world.moment(sandbox), head, 'the head goes on');
+    const shown = (await world.checkpoints(sandbox)).map((c) => [c.id, c.state.broken !== undefined]);
+    assert.deepEqual(
+      shown,
+      [
+        [ids[1], false],
+        [ids[0], true],
+        ['k0', false],
+      ],
+      'it is listed as what it is',
+    );
     assert.equal((await failure(world.rollback(sandbox, ids[0]))).code, 'checkpointDamaged');
     await world.rollback(sandbox, ids[1]);
     assert.equal(await world.moment(sandbox), told.checkpoints.get(ids[1]));
