@@ -80,9 +80,11 @@ export class Catalogue {
     return [...layers, this.state.layout.skeleton, ...this.pinPaths(checkpoint), this.state.around.base.root()];
   }
 
-  /** The files of a checkpoint, down to the base. */
+  /** The files of a checkpoint as one sees them, down to the base. */
   stack(checkpoint: string): LayerStack {
-    return new LayerStack(this.layerPaths(checkpoint));
+    const { mask } = this.state.layout.checkpoint(checkpoint);
+    const paths = this.layerPaths(checkpoint);
+    return new LayerStack(existsSync(mask) ? [mask, ...paths] : paths);
   }
 
   add(manifest: Manifest): void {
@@ -184,7 +186,7 @@ export class Catalogue {
 
   async measure(manifest: Manifest, place: CheckpointLayout): Promise<void> {
     const [filesChanged, image, layer] = await Promise.all([
-      countChanges(new LayerStack(this.layerPaths(manifest.parent!)), new LayerStack(this.layerPaths(manifest.id))),
+      countChanges(this.stack(manifest.parent!), this.stack(manifest.id)),
       sizeOf(place.image),
       sizeOf(place.layer),
     ]);

@@ -14,7 +14,7 @@ import { beginDump } from './criu-ahead.ts';
 import type { CriuProcess } from './criu-process.ts';
 import { faultPoint } from './fault.ts';
 import type { BranchLayout, CheckpointLayout } from './layout.ts';
-import { hasRemaps, remapsIn, removeRemaps } from './link-remap.ts';
+import { hasRemaps, maskRemaps, remapsIn, removeRemaps } from './link-remap.ts';
 import type { Machine } from './machine.ts';
 import { reachesOutside } from './network.ts';
 import { noteRotation, rejoin } from './rotation.ts';
@@ -122,7 +122,11 @@ export async function capture(
       faultPoint('capture:moved', live.pid);
       if (existsSync(index)) copyIndexOnly(index, to.index);
       steps.done('upperdir became a layer');
-    } else if (hasRemaps(to.image)) removeRemaps(live.pid, remapsIn(to.layer));
+    } else if (hasRemaps(to.image)) {
+      const names = remapsIn(to.layer);
+      removeRemaps(live.pid, names);
+      maskRemaps(to.layer, to.mask, names);
+    }
     const frozen = stats ? (stats.freezingMicros + stats.frozenMicros) / 1000 : performance.now() - began;
     return {
       rotated: rotate,

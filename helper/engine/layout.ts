@@ -67,12 +67,15 @@ export class CheckpointLayout {
   readonly image: string;
   /** Only while it is made: files that the mount's index alone still names. */
   readonly index: string;
+  /** A layer for those who look: it hides the names that CRIU gave to deleted open files. Only where there are some. */
+  readonly mask: string;
   readonly manifest: string;
   constructor(dir: string) {
     this.dir = dir;
     this.layer = join(dir, 'layer');
     this.image = join(dir, 'image');
     this.index = join(dir, 'index');
+    this.mask = join(dir, 'mask');
     this.manifest = join(dir, 'manifest.json');
   }
 }

@@ -3,10 +3,12 @@
  * (`link_remap.N` beside the old one), so that a restore can open them. The checkpoint's layer must have these names; the branch
  * that goes on must not keep them.
  */
-import { existsSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
+import { constants, existsSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { close, OPEN_DIRECTORY, openBeneath, openRoot } from './at.ts';
 import { toBytes } from './libc.ts';
+import { mknod } from './syscalls.ts';
+import { makeLike } from './trees.ts';
 
 /** An image file begins with two magic words; then come entries, the length of each before it. */
 const MAGIC = 8;
@@ -45,6 +47,18 @@ export function remapsIn(layer: string): string[] {
   return readdirSync(layer, { recursive: true, withFileTypes: true })
     .filter((entry) => /^link_remap\.\d+$/.test(entry.name))
     .map((entry) => relative(layer, join(entry.parentPath, entry.name)));
+}
+
+/** Hides these names of a layer by whiteouts in another one, to be put upon it. */
+export function maskRemaps(layer: string, mask: string, paths: string[]): void {
+  for (const path of paths) {
+    const parts = ['.', ...path.split('/').slice(0, -1)];
+    for (let i = 1; i <= parts.length; i++) {
+      const folder = join(...parts.slice(0, i));
+      if (!existsSync(join(mask, folder))) makeLike(join(mask, folder), join(layer, folder));
+    }
+    mknod(join(mask, path), constants.S_IFCHR);
+  }
 }
 
 /** Takes these names away from the running branch, through its own mount. */

@@ -201,6 +201,30 @@ describe('a sandbox', () => {
     assert.equal(Buffer.from(before.data, 'base64').toString(), 'one\n');
   });
 
+  it('shows in no moment the names that were made for deleted open files', async () => {
+    mkdirSync(join(ws, 'd'));
+    writeFileSync(join(ws, 'd/held'), 'held\n');
+    sandbox = (await connection.request('sandbox/create', { workspace: ws })).sandbox.id;
+    const one = (await run('exec 8< d/held; rm d/held; echo x > x')).checkpoint!;
+    const two = (await run('echo y > y')).checkpoint!;
+    assert.equal(one.filesChanged, 2);
+    const diff = async (from: string, to?: string) =>
+      (await connection.request('diff', { sandbox, from, to })).changes.map((c) => `${c.kind} ${c.path}`);
+    const changes = [`deleted ${ws}/d/held`, `added ${ws}/x`];
+    assert.deepEqual(await diff('k0', one.id), changes);
+    assert.deepEqual(await diff(one.id, two.id), [`added ${ws}/y`]);
+    assert.deepEqual(await diff('k0', two.id), [...changes, `added ${ws}/y`]);
+    const listed = await connection.request('file/list', { sandbox, at: one.id, path: `${ws}/d` });
+    assert.deepEqual(listed.entries, []);
+    await rollback(one.id, true);
+    assert.equal((await run('cat <&8; ls -A d', { checkpoint: false })).text, 'held\n');
+    assert.deepEqual(await diff('k0'), changes);
+    const three = (await run('echo z > z')).checkpoint!;
+    assert.deepEqual(await diff(one.id, three.id), [`added ${ws}/z`]);
+    await rollback(three.id, true);
+    assert.equal((await run('ls -A d', { checkpoint: false })).text, '');
+  });
+
   it('leaves a layer as it was, whatever the sandbox writes, and no upperdir behind', async () => {
     const { checkpoint } = await run('echo kept > kept');
     const layer = join(helper.state, 'volume/sandboxes', sandbox, 'checkpoints', checkpoint!.id, 'layer', ws, 'kept');
