@@ -73,6 +73,11 @@ export class Helper implements Disposable {
     if (!this.atRest) void this.connect();
   }
 
+  /** The place that rested was seen to be up again: somebody else wanted it, and starting it is nothing that this would do. */
+  seenUp(): void {
+    if (this.atRest) this.begin(false);
+  }
+
   private get atRest(): boolean {
     return this.current.kind === 'blocked' && this.current.problem.reason === 'atRest';
   }

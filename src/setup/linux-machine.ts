@@ -104,9 +104,9 @@ export function linuxMachineFeature(machine: Machine | undefined): Feature {
       register(app, {
         [COMMANDS.setUpMachine]: () => setUpMachine(app, machine, view),
         [COMMANDS.startMachine]: () => app.helper.reconnect(),
-        [COMMANDS.stopMachine]: () => putToRest(app, machine, view, 'stop'),
-        [COMMANDS.suspendMachine]: () => putToRest(app, machine, view, 'suspend'),
-        [COMMANDS.deleteMachine]: () => deleteMachine(app, machine, view),
+        [COMMANDS.stopMachine]: () => view.during(putToRest(app, machine, view, 'stop')),
+        [COMMANDS.suspendMachine]: () => view.during(putToRest(app, machine, view, 'suspend')),
+        [COMMANDS.deleteMachine]: () => view.during(deleteMachine(app, machine, view)),
         [COMMANDS.openMachineShell]: async () => {
           await inWords(during(name, (report, signal) => machine.prepare(report, signal), PATIENCE_MS));
           const { command, args } = machine.terminalProgram(['bash', '-l']);

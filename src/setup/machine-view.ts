@@ -10,11 +10,14 @@ import { machineLine } from './machine-model.ts';
 export interface MachineView extends Disposable {
   /** Asks how it stands now. */
   refresh(): void;
+  /** While it is put to rest it still looks as if it ran. */
+  during<T>(work: Promise<T>): Promise<T>;
 }
 
 /** The machine as the one row of a view of its own. Nothing polls: it is asked when somebody looks, and after each act. */
 export function machineView(app: App, machine: Machine): MachineView {
   const changed = new EventEmitter<undefined>();
+  let acting = 0;
   const tree: TreeDataProvider<Instance> = {
     onDidChangeTreeData: changed.event,
     getChildren: async (of) => {
@@ -22,6 +25,8 @@ export function machineView(app: App, machine: Machine): MachineView {
       try {
         const found = await machine.state();
         view.message = undefined;
+        // Another window or a terminal woke what rests here.
+        if (found?.state === 'Running' && acting === 0) app.helper.seenUp();
         return found ? [found] : [];
       } catch (error) {
         // Its absence is what the welcome text is about; anything else is worth a word.
@@ -57,5 +62,13 @@ export function machineView(app: App, machine: Machine): MachineView {
       if (focused) refresh();
     }),
   );
-  return { refresh, dispose: () => all.dispose() };
+  const during = async <T>(work: Promise<T>): Promise<T> => {
+    acting++;
+    try {
+      return await work;
+    } finally {
+      acting--;
+    }
+  };
+  return { refresh, during, dispose: () => all.dispose() };
 }

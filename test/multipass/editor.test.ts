@@ -183,6 +183,21 @@ describe('the machine in VS Code', function () {
       assert.equal(fake.calls('start').length, starts + 1);
     });
 
+  it('woken by somebody else, it is worked in again as soon as one looks', async () => {
+    await inline('teleport-env', 'Suspend Linux machine');
+    await machineIs(/^suspended/);
+    const starts = fake.calls('start').length;
+    fake.change((s) => ({
+      ...s,
+      instances: { ...s.instances, 'teleport-env': { state: 'Running', ipv4: ['192.168.64.9'] } },
+    }));
+    await editor.openContainer('Explorer');
+    await editor.openContainer('Teleport Env');
+    await connected();
+    await machineIs(/^running/);
+    assert.equal(fake.calls('start').length, starts);
+  });
+
   it('gone from under us: said so, and set up anew', async () => {
     fake.change((s) => ({ ...s, instances: { ...OTHERS } }));
     await editor.command('teleportEnv.reconnect');

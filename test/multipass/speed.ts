@@ -88,7 +88,8 @@ async function measure(helper: HelperProcess): Promise<void> {
   for (let i = 0; i < 2_000; i++) writeFileSync(join(many, String(i)), Buffer.alloc(20_000, i));
   writeFileSync(join(many, 'large'), Buffer.alloc(60_000_000, 1));
   const copied = await copyIn(way, { folder: many, to: join(guest, 'workspaces/many'), exclude: new Set() });
-  print('copy-in, 2,001 files, 100 MB', `${(copied.bytes / 1e6 / (copied.ms / 1000)).toFixed(0)} MB/s`, '≥ 20 MB/s');
+  const speed = copied.bytes / 1e6 / (copied.ms / 1000);
+  print('copy-in, 2,001 files, 100 MB', `${speed.toFixed(0)} MB/s`, '≥ 20 MB/s', speed >= 20);
 
   const small = join(dir, 'small');
   mkdirSync(small);
@@ -99,7 +100,7 @@ async function measure(helper: HelperProcess): Promise<void> {
   await copyIn(way, { folder: small, to: workspace, exclude: new Set() });
   const { sandbox } = await inMachine.ask('sandbox/create', { workspace });
   const seconds = (performance.now() - began) / 1000;
-  print('from “running” to a sandbox, 200 files, 2 MB', `${seconds.toFixed(2)} s`, '≤ 5 s');
+  print('from “running” to a sandbox, 200 files, 2 MB', `${seconds.toFixed(2)} s`, '≤ 5 s', seconds <= 5);
 
   const here = await connect(native);
   const times: [number[], number[]] = [[], []];
@@ -117,13 +118,16 @@ async function measure(helper: HelperProcess): Promise<void> {
   ] as const) {
     const [x, y] = [a[Math.floor(a.length * at)]!, b[Math.floor(b.length * at)]!];
     const both = `${x.toFixed(2)} ms natively, ${y.toFixed(2)} ms through the machine`;
-    print(`a request, ${title} of ${REQUESTS}`, `${(y - x).toFixed(2)} ms more (${both})`, '≤ 2 ms more');
+    print(`a request, ${title} of ${REQUESTS}`, `${(y - x).toFixed(2)} ms more (${both})`, '≤ 2 ms more', y - x <= 2);
   }
   await Promise.all([here.close(), inMachine.close()]);
+  console.log(
+    'Not in these: Multipass’s own time, a hypervisor, its network and disk. test/vm prints how long the same takes in a real guest, where emulation makes everything many times slower.',
+  );
 }
 
-function print(what: string, value: string, goal: string): void {
-  console.log(`${what.padEnd(46)} ${value}   (goal: ${goal})`);
+function print(what: string, value: string, goal: string, met: boolean): void {
+  console.log(`${met ? '✓' : '✗'} ${what.padEnd(46)} ${value}   (goal: ${goal}${met ? '' : ', missed'})`);
 }
 
 main().catch((error) => {

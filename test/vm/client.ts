@@ -1,5 +1,6 @@
 /** What the extension's connection is over VS Code's client library, over plain JSON-RPC: the same place, the same wire. */
 import { spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createMessageConnection, StreamMessageReader, StreamMessageWriter } from 'vscode-jsonrpc/node';
 import type { BridgeMethod, BridgeParams, BridgeResult } from '../../helper/protocol/bridge.ts';
 import { ERRORS } from '../../helper/protocol/errors.ts';
@@ -16,6 +17,8 @@ const CODES = new Set(Object.keys(ERRORS));
 export interface Client {
   ask<M extends Method | BridgeMethod>(method: M, params: ParamsOf<M>): Promise<ResultOf<M>>;
   readonly told: { name: string; params: unknown }[];
+  /** The place gave the connection up, for this reason. */
+  readonly lost: Promise<string>;
   close(): Promise<void>;
 }
 
@@ -33,8 +36,11 @@ export async function connect(place: Place): Promise<Client & { handshake: Bridg
     get alive() {
       return child.exitCode === null;
     },
-    request: (method, params) =>
+    request: (method, params, _token, timeoutMs) =>
       Promise.race([
+        ...(timeoutMs
+          ? [sleep(timeoutMs, undefined, { ref: false }).then(() => Promise.reject(new Error(`${method}: no answer`)))]
+          : []),
         rpc.sendRequest(method, params).catch((error) => {
           throw toHelperError(error, CODES);
         }),
@@ -42,7 +48,12 @@ export async function connect(place: Place): Promise<Client & { handshake: Bridg
       ]),
     dispose: () => rpc.dispose(),
   };
-  const events = { notified: (name: string, params: unknown) => void told.push({ name, params }), closed: () => {} };
+  let lose: (reason: string) => void;
+  const lost = new Promise<string>((resolve) => {
+    lose = resolve;
+  });
+  const notified = (name: string, params: unknown) => void told.push({ name, params });
+  const events = { notified, closed: (reason: string) => lose(reason) };
   const wire = place.wrap?.(plain, events) ?? plain;
   await wire.request('initialize', { processId: null, rootUri: null, capabilities: {} }, undefined, 0);
   const ask: Client['ask'] = async (method, params) =>
@@ -51,6 +62,7 @@ export async function connect(place: Place): Promise<Client & { handshake: Bridg
   return {
     ask,
     told,
+    lost,
     handshake,
     close: async () => {
       child.stdin.end();

@@ -12,6 +12,7 @@ import { settings } from './world.ts';
 const PATIENCE_MS = 9 * 60_000;
 const SANDBOXES = 'Sandboxes';
 const TIMELINE = 'Checkpoint timeline';
+const MACHINE = 'Linux machine';
 
 export class Journey {
   readonly #page;
@@ -98,6 +99,29 @@ export class Journey {
     await (await editor.notification(/1 file applied/, PATIENCE_MS)).close();
     assert.equal(readFileSync(join(folder, 'price.txt'), 'utf8'), '1 €\r\n2\n');
     assert.ok(existsSync(join(folder, 'node_modules')));
+  }
+
+  /** As a person who comes back to the window. */
+  async lookAgain(): Promise<void> {
+    await this.editor.openContainer('Explorer');
+    await this.editor.openContainer('Teleport Env');
+    await this.connected();
+  }
+
+  /** What is in the machine is shown. */
+  connected(): Promise<void> {
+    return this.rows(SANDBOXES, /^shop (running|stopped)/m);
+  }
+
+  async stop(): Promise<void> {
+    await this.#bar.inline(settings.name, 'Stop Linux machine');
+    await this.rows(MACHINE, /stopped/);
+  }
+
+  async start(): Promise<void> {
+    await this.#bar.inline(settings.name, 'Start Linux machine');
+    await this.rows(MACHINE, /running/);
+    await this.connected();
   }
 
   /** Rows whose labels and descriptions, a line each, are like that. */

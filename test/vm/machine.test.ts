@@ -244,19 +244,18 @@ describe('a real virtual machine', function () {
     client = await timed('waking and connection', () => connect(place));
     await sleep(1_000);
     assert.ok(Number((await run('cat count')).output) > before);
+    // The editor's window rests since then: it did not start what somebody suspended, and sees that somebody else did.
+    if (window) await timed('the window sees it', () => window!.lookAgain());
   });
 
   it('stopped, it saves what runs, and is started at another address with it', async () => {
-    // The editor's window rests since it was suspended, as it should, and does not hear that others woke the machine: from here
-    // on it is asked for by the extension's own code alone.
-    await window?.editor.close();
-    window = undefined;
     const before = Number((await run('cat count; echo unsaved >stopped.txt')).output);
     const [address] = (await machine.state())!.addresses;
     await client!.close();
     client = undefined;
-    await timed('stop', () => machine.stop());
+    await timed('stop', () => (window ? window.stop() : machine.stop()));
     assert.equal((await machine.state())?.state, 'Stopped');
+    if (window) await timed('start, from the window', () => window!.start());
     client = await timed('start and connection', () => connect(place));
     assert.notEqual((await machine.state())!.addresses[0], address);
     const { sandbox: found } = await client.ask('sandbox/get', { sandbox });
@@ -275,6 +274,13 @@ describe('a real virtual machine', function () {
     await client!.close();
     client = undefined;
     stageNewer(join(home, 'extension'), join(home, 'newer'), UPGRADED);
+    if (window) {
+      await window.editor.close();
+      window = undefined;
+      window = await Journey.start(home, standIn, join(home, 'newer'));
+      await timed('update, by a window that is opened', () => window!.connected());
+      assert.match(await inside('teleport-env --version'), new RegExp(UPGRADED));
+    }
     machine = machineOf(world('newer'));
     place = placeOf(machine);
     client = await timed('update', () => connect(place));

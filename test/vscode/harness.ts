@@ -22,6 +22,8 @@ export interface EditorOptions {
   vsix?: string;
   /** Or the folder of an unpackaged one. */
   developmentPath?: string;
+  /** And of others beside it. */
+  besides?: string[];
   /** Beside those that make tests steady. */
   settings?: Record<string, unknown>;
   /** For the server, and so for extension host and terminals: `TELEPORT_ENV_SOCKET`, say. The rest is inherited. */
@@ -58,7 +60,8 @@ export async function startEditor(options: EditorOptions) {
     const settings = new Settings(folders.userData, options.settings);
     const env = serverEnvironment(folders, options.env ?? {});
     // Before the server's first start, when it takes stock of this folder.
-    if (options.developmentPath) linkExtension(resolve(options.developmentPath), folders.extensions);
+    for (const path of [options.developmentPath, ...(options.besides ?? [])])
+      if (path) linkExtension(resolve(path), folders.extensions);
     if (options.vsix) await installVsix(resolve(options.vsix), folders, env);
     const [{ server, url }, browser] = await both(
       Server.start(folders, env),

@@ -10,7 +10,7 @@ import type { Report } from './launch-output.ts';
 import type { Machine } from './machine.ts';
 import { pathsOfThisHost } from './output.ts';
 import type { State } from './outputs.ts';
-import { watchForSleep } from './sleep.ts';
+import { type Clock, watchForSleep } from './sleep.ts';
 import { answerHere, type HostSide } from './workspace/host-requests.ts';
 import { asEditor } from './workspace/paths.ts';
 
@@ -21,6 +21,8 @@ export interface MultipassPlaceOptions {
   exclude(): readonly string[];
   log(text: string): void;
   survivesReload(): boolean;
+  /** The computer's own, unless a test lets it sleep. */
+  readonly clock?: Clock;
 }
 
 export function multipassPlace(options: MultipassPlaceOptions): Place {
@@ -47,7 +49,7 @@ export function multipassPlace(options: MultipassPlaceOptions): Place {
     },
     connect: () => ({ ...machine.connectProgram(), env: {} }),
     wrap: (wire, events) =>
-      hostWire(wire, events, host, () => {
+      hostWire(wire, events, { host, clock: options.clock }, () => {
         slept = true;
         machine.forgetWay();
       }),
@@ -90,7 +92,12 @@ export function helperError(error: unknown): HelperError {
 }
 
 /** Requests about the host's folders are answered here, the others in the machine. */
-function hostWire(wire: Wire, events: WireEvents, host: HostSide, forget: () => void): Wire {
+function hostWire(
+  wire: Wire,
+  events: WireEvents,
+  { host, clock }: { host: HostSide; clock: Clock | undefined },
+  forget: () => void,
+): Wire {
   const stop = watchForSleep(
     () => wire.request('sandbox/list', {}, undefined, 8_000),
     () => {
@@ -98,6 +105,7 @@ function hostWire(wire: Wire, events: WireEvents, host: HostSide, forget: () => 
       wire.dispose();
       events.closed('the computer slept, and the machine no longer answers on the old connection');
     },
+    clock,
   );
   return {
     get alive() {
