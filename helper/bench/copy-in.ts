@@ -2,8 +2,8 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Bench } from './bench.ts';
 import { summarize } from './stats.ts';
-import type { Bench } from './workloads.ts';
 
 const SIZES = [
   { figure: '20,000 files to ready', folders: 200, files: 100, rounds: 5, mostMs: 5000, goal: 'p50 ≤ 5 s' },

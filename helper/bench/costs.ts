@@ -2,11 +2,11 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Bench } from './bench.ts';
 import { COUNTER_PY, MEMORY_PY } from './inside.ts';
 import type { PrivateHelper } from './private-helper.ts';
 import { round } from './stats.ts';
 import { Subject } from './subject.ts';
-import type { Bench } from './workloads.ts';
 
 const MB = 1e6;
 const FILES = 1000;

@@ -4,13 +4,14 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { TeleportError } from '../protocol/errors.ts';
+import type { Bench } from './bench.ts';
 import { writeCosts } from './costs.ts';
 import { isOriginal } from './peers/original.ts';
 import { PrivateHelper } from './private-helper.ts';
 import { toMarkdown, toSvg, toText } from './report.ts';
 import type { Report } from './row.ts';
 import { round } from './stats.ts';
-import { type Bench, WORKLOADS } from './workloads.ts';
+import { WORKLOADS } from './workloads.ts';
 
 export interface BenchOptions {
   /** How this command line is run: node's arguments before its words. */

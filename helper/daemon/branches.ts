@@ -83,7 +83,7 @@ export class Branches {
   }
 
   ground(branch: string, checkpoint: string): Ground {
-    const layers = layersOf(this.catalogue.tree, checkpoint).map((id) => `checkpoints/${id}/layer`);
+    const layers = layersOf(this.catalogue.tree, checkpoint).map(({ id, kind }) => `checkpoints/${id}/${kind}`);
     return {
       layout: this.state.layout.branch(branch),
       cgroup: this.cgroupOf(branch),

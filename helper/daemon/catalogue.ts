@@ -2,8 +2,9 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { countChanges } from '../engine/diff.ts';
+import { countChanges, inSlices } from '../engine/diff.ts';
 import { faultPoint } from '../engine/fault.ts';
+import { flatten } from '../engine/flatten.ts';
 import { checkImage, sumImage } from '../engine/image-sums.ts';
 import type { CheckpointLayout } from '../engine/layout.ts';
 import { refillReserve } from '../engine/reserve.ts';
@@ -15,9 +16,12 @@ import { TeleportError } from '../protocol/errors.ts';
 import type { Checkpoint } from '../protocol/model.ts';
 import { FORMAT, Manifest } from '../sandbox/records.ts';
 import type { Rotation } from '../sandbox/recovery.ts';
-import { builtOn, layersOf, numberOf, reparented } from '../sandbox/tree.ts';
+import { builtOn, chainOf, layersOf, numberOf, reparented } from '../sandbox/tree.ts';
 import type { SandboxState } from './sandbox-state.ts';
 import { readRecord, writeRecord } from './store.ts';
+
+/** With more layers than that, those below a checkpoint are made one. A lookup through 30 takes no measurable time. */
+const FLATTEN_ABOVE = 32;
 
 /** What a checkpoint is to say about itself. */
 export interface Words {
@@ -39,6 +43,7 @@ export class Catalogue {
   /** On disk, but not to be used: why, and what is known of them. */
   readonly damaged = new Map<string, { why: string; manifest: Manifest }>();
   private readonly becomingDurable = new Map<string, Promise<void>>();
+  private flattening: Promise<void> | null = null;
 
   constructor(state: SandboxState) {
     this.state = state;
@@ -73,11 +78,19 @@ export class Catalogue {
     });
   }
 
+  /** Without the base's. */
+  ownLayers(checkpoint: string): string[] {
+    const layers = layersOf(this.manifests, this.get(checkpoint).id);
+    return layers.map(({ id, kind }) => this.state.layout.checkpoint(id)[kind]);
+  }
+
   layerPaths(checkpoint: string): string[] {
-    const layers = layersOf(this.manifests, this.get(checkpoint).id).map(
-      (id) => this.state.layout.checkpoint(id).layer,
-    );
-    return [...layers, this.state.layout.skeleton, ...this.pinPaths(checkpoint), this.state.around.base.root()];
+    return [
+      ...this.ownLayers(checkpoint),
+      this.state.layout.skeleton,
+      ...this.pinPaths(checkpoint),
+      this.state.around.base.root(),
+    ];
   }
 
   /** The files of a checkpoint as one sees them, down to the base. */
@@ -145,15 +158,20 @@ export class Catalogue {
       try {
         const manifest = readRecord(Manifest, place.manifest);
         // Written but not synced when the machine went down: nobody knows what of it is there.
-        if (!manifest.durable && manifest.bootId !== this.state.around.machine.bootId) unfinished.push(id);
-        else this.manifests.set(id, manifest);
+        if (!manifest.durable && manifest.bootId !== this.state.around.machine.bootId) {
+          unfinished.push(id);
+          continue;
+        }
+        // What it stands for is all there still.
+        if (manifest.flat && !existsSync(place.flat)) manifest.flat = false;
+        this.manifests.set(id, manifest);
       } catch (error) {
         this.spoilt(id, (error as Error).message);
       }
     }
     for (const id of [...this.manifests.keys()]) {
       try {
-        for (const below of layersOf(this.manifests, id))
+        for (const below of chainOf(this.manifests, id))
           if (!existsSync(this.state.layout.checkpoint(below).layer))
             throw new Error(`the layer of ${below} is missing`);
       } catch (error) {
@@ -213,6 +231,7 @@ export class Catalogue {
    * @throws TeleportError `checkpointInUse`
    */
   async remove(checkpoint: string, needed: ReadonlySet<string>): Promise<number> {
+    await this.flattening?.catch(() => {}); // told by whoever began it
     const manifest = this.get(checkpoint);
     const above = builtOn(this.manifests, checkpoint);
     if (manifest.parent === null || above.length || needed.has(checkpoint))
@@ -247,6 +266,30 @@ export class Catalogue {
     else manifest.broken = problem;
     writeRecord(this.state.layout.checkpoint(checkpoint).manifest, manifest);
     this.state.tell('checkpoint/changed', { sandbox: this.state.record.id, checkpoint: toCheckpoint(manifest) });
+  }
+
+  /**
+   * Makes one layer of many below a checkpoint, where there are: branches of it, and of what comes after it, stand on that one. Those
+   * that live go on with what they have.
+   */
+  async flattenBelow(checkpoint: string): Promise<void> {
+    const base = this.manifests.get(checkpoint)?.base;
+    if (!base || this.flattening || layersOf(this.manifests, base).length <= FLATTEN_ABOVE) return;
+    this.flattening = this.flatten(base).finally(() => (this.flattening = null));
+    await this.flattening;
+  }
+
+  private async flatten(checkpoint: string): Promise<void> {
+    const { dir, flat, manifest: file } = this.state.layout.checkpoint(checkpoint);
+    await removeTree(flat); // of a helper that ended before it was whole
+    await inSlices(flatten(this.layerPaths(checkpoint), this.ownLayers(checkpoint).length - 1, flat));
+    faultPoint('flatten:made');
+    await syncfsAsync(dir);
+    const manifest = this.manifests.get(checkpoint);
+    if (!manifest || this.state.removed) return;
+    writeRecord(file, { ...manifest, flat: true }, { sync: true });
+    manifest.flat = true;
+    faultPoint('flatten:done');
   }
 
   /** It is written to disk, and what was written is known. Asked for twice, it is done once: the sums are those of that time. */

@@ -14,7 +14,6 @@ import type { Steps } from '../engine/steps.ts';
 import { removeTree } from '../engine/trees.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import type { Manifest } from '../sandbox/records.ts';
-import { layersOf } from '../sandbox/tree.ts';
 import type { Branch } from './branch.ts';
 import type { Branches } from './branches.ts';
 import { type Catalogue, toCheckpoint, type Words } from './catalogue.ts';
@@ -167,7 +166,7 @@ export class Checkpointer {
     const { base } = branch.record;
     const layers = this.catalogue.get(base).pins;
     if (!existsSync(join(place.image, 'files.img'))) return layers; // of files only
-    const own = layersOf(this.catalogue.tree, base).map((id) => this.state.layout.checkpoint(id).layer);
+    const own = this.catalogue.ownLayers(base);
     return await this.state.around.base.pins.pin({
       files: filesOf(place.image),
       own: new LayerStack([place.layer, ...own, this.state.layout.skeleton]),

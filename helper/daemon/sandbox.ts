@@ -355,7 +355,9 @@ export class Sandbox {
       this.branches.refill();
       branch.update({});
       if (old) this.state.later(() => old.end('it was rolled back'));
-      if (saved) this.state.later(() => this.catalogue.makeDurable(saved));
+      if (!saved) return;
+      this.state.later(() => this.catalogue.makeDurable(saved));
+      this.state.later(() => this.catalogue.flattenBelow(saved));
     });
     return moved;
   }
@@ -459,6 +461,7 @@ export class Sandbox {
   private settleSoon(checkpoint: string): void {
     this.branches.refill();
     this.state.later(() => this.catalogue.makeDurable(checkpoint));
+    this.state.later(() => this.catalogue.flattenBelow(checkpoint));
   }
 }
 

@@ -28,7 +28,7 @@ const SPECIAL_BITS = 0o7000;
 const PERMISSIONS = 0o7777;
 
 /** What a copy needs to know beyond one directory. */
-interface Copy {
+export interface Copy {
   readonly uid: number;
   readonly gid: number;
   readonly umask: number;
@@ -96,7 +96,7 @@ export function copyIndexOnly(index: string, to: string): number {
   }
 }
 
-function newCopy(root: number): Copy {
+export function newCopy(root: number): Copy {
   const [uid, gid] = [process.geteuid!(), process.getegid!()];
   return { uid, gid, umask: process.umask(), root, links: new Map(), count: 0 };
 }
@@ -108,9 +108,14 @@ function copyChildren(copy: Copy, source: number, target: number, path: string):
     if (stat === null) throw systemError(os.errno.ENOENT, 'copy', showBytes(path + name));
     copy.count++;
     if (stat.isDirectory) copyDirectory(copy, source, target, path, name, stat);
-    else if (stat.nlink === 1 || !linkCopied(copy, target, path + name, name, stat))
-      copyLeaf(copy, source, target, name, stat);
+    else copyOther(copy, source, target, path, name, stat);
   }
+}
+
+/** What is no directory. `stat` is the last that was asked for. */
+export function copyOther(copy: Copy, source: number, target: number, path: string, name: string, stat: Stat): void {
+  if (stat.nlink === 1 || !linkCopied(copy, target, path + name, name, stat))
+    copyLeaf(copy, source, target, name, stat);
 }
 
 function copyDirectory(copy: Copy, source: number, target: number, path: string, name: string, stat: Stat): void {
@@ -131,10 +136,17 @@ function copyDirectory(copy: Copy, source: number, target: number, path: string,
 }
 
 /** After the children: a default ACL or the setgid bit would change them, and they change the times. */
-function finishDirectory(copy: Copy, from: number, to: number, stat: Stat, times: Buffer): void {
+export function finishDirectory(
+  copy: Copy,
+  from: number,
+  to: number,
+  stat: Stat,
+  times: Buffer,
+  wanted?: (xattr: string) => boolean,
+): void {
   if (stat.uid !== copy.uid || stat.gid !== copy.gid) chown(to, '.', stat);
   if ((stat.mode & PERMISSIONS) !== 0o700) check(libc().fchmod(to, stat.mode & PERMISSIONS), 'fchmod');
-  copyXattrs(from, to);
+  copyXattrs(from, to, wanted);
   setTimesOf(to, times);
 }
 

@@ -45,6 +45,9 @@ export const FAULT_POINTS = [
   'remove:renamed',
   'delete:manifest',
   'delete:reparented',
+  // many layers become one
+  'flatten:made',
+  'flatten:done',
   // a record
   'record:part',
   // a file is read, for an apply as for anybody

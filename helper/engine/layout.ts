@@ -8,7 +8,7 @@
  *     trash/                              what is being deleted
  *     sandboxes/s1/sandbox.json
  *     sandboxes/s1/skeleton/              masks and /dev, over the base
- *     sandboxes/s1/checkpoints/k1/        manifest.json, layer/, image/
+ *     sandboxes/s1/checkpoints/k1/        manifest.json, layer/, image/, perhaps flat/ (its layer and those below it as one)
  *     sandboxes/s1/branches/b1/           branch.json, upper/, work/, root/ (the mount point)
  */
 import { join } from 'node:path';
@@ -64,6 +64,7 @@ export class SandboxLayout {
 export class CheckpointLayout {
   readonly dir: string;
   readonly layer: string;
+  readonly flat: string;
   readonly image: string;
   /** Only while it is made: files that the mount's index alone still names. */
   readonly index: string;
@@ -73,6 +74,7 @@ export class CheckpointLayout {
   constructor(dir: string) {
     this.dir = dir;
     this.layer = join(dir, 'layer');
+    this.flat = join(dir, 'flat');
     this.image = join(dir, 'image');
     this.index = join(dir, 'index');
     this.mask = join(dir, 'mask');

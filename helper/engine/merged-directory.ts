@@ -15,6 +15,14 @@ interface Lookup {
   isDirectory: boolean;
 }
 
+/** What a name means in some of a stack's layers, and how the lookup would go on below them. */
+export interface Found {
+  /** Null: nothing, or a whiteout. */
+  readonly entry: Entry | null;
+  /** The name to be looked up in the layers below, or a path from their root; null: what they have is hidden. */
+  readonly below: string | null;
+}
+
 interface Hit {
   readonly stat: Stat;
   readonly path: string;
@@ -29,12 +37,15 @@ interface Hit {
 export class MergedDirectory {
   readonly sources: readonly Source[];
   private readonly layers: readonly Layer[];
+  private readonly depth: number;
   /** Undefined: not opened yet. Null: can't be. */
   private readonly descriptors: (number | null | undefined)[];
 
-  constructor(layers: readonly Layer[], sources: readonly Source[]) {
+  /** @param depth so many of the layers are looked into */
+  constructor(layers: readonly Layer[], sources: readonly Source[], depth = layers.length) {
     this.layers = layers;
     this.sources = sources;
+    this.depth = depth;
     this.descriptors = new Array(sources.length);
   }
 
@@ -76,12 +87,17 @@ export class MergedDirectory {
 
   /** What the name means here, or null. `from`: the first directory known to have the name. */
   child(name: string, from = 0): Entry | null {
+    return this.look(name, from).entry;
+  }
+
+  look(name: string, from = 0): Found {
     const lookup: Lookup = { name, stop: false, isDirectory: false };
     const sources: Source[] = [];
     let stat: Stat | undefined;
     let parents = this.sources;
     for (let i = from; !lookup.stop && i < parents.length; i++) {
       const parent = parents[i]!;
+      if (parent.layer.index >= this.depth) break;
       const hit = lookup.name.startsWith('/')
         ? fromRoot(parent.layer, lookup, this.isLast(parent.layer))
         : this.below(i, lookup);
@@ -94,7 +110,8 @@ export class MergedDirectory {
         i = parent.layer.index;
       }
     }
-    return stat === undefined ? null : new Entry(stat, sources);
+    const entry = stat === undefined ? null : new Entry(stat, sources);
+    return { entry, below: lookup.stop ? null : lookup.name };
   }
 
   private isLast(layer: Layer): boolean {

@@ -66,6 +66,8 @@ export const Manifest = z.object({
   hint: z.string().optional(),
   usage: ModelUsage.optional(),
   filesOnly: z.boolean(),
+  /** Its layer and all below it but the root's are there as one, too: `flat`. */
+  flat: z.boolean().optional(),
   /** Its layer is the upperdir itself, moved. */
   rotated: z.boolean(),
   verified: z.boolean(),

@@ -6,6 +6,8 @@ export interface Node {
   id: CheckpointId;
   parent: CheckpointId | null;
   base: CheckpointId | null;
+  /** Its layer and all below it but the root's are there as one, too. */
+  flat?: boolean;
 }
 export type Tree = ReadonlyMap<CheckpointId, Node>;
 
@@ -13,7 +15,7 @@ export type Tree = ReadonlyMap<CheckpointId, Node>;
  * The checkpoints whose layers make up this one's files, newest first: itself, its base, that one's base, …
  * @throws Error where the chain is broken or runs in a circle
  */
-export function layersOf(tree: Tree, id: CheckpointId): CheckpointId[] {
+export function chainOf(tree: Tree, id: CheckpointId): CheckpointId[] {
   const chain: CheckpointId[] = [];
   for (let at: CheckpointId | null = id; at !== null; ) {
     const node = tree.get(at);
@@ -23,6 +25,24 @@ export function layersOf(tree: Tree, id: CheckpointId): CheckpointId[] {
     at = node.base;
   }
   return chain;
+}
+
+export interface LayerOf {
+  id: CheckpointId;
+  kind: 'layer' | 'flat';
+}
+
+/** The layers that are mounted for it, newest first: those of its chain, down to one that stands for all below it but the root. */
+export function layersOf(tree: Tree, id: CheckpointId): LayerOf[] {
+  const chain = chainOf(tree, id);
+  const root = chain.pop()!;
+  const flat = chain.findIndex((at) => tree.get(at)!.flat);
+  const own = flat < 0 ? chain : chain.slice(0, flat);
+  return [
+    ...own.map((at) => ({ id: at, kind: 'layer' as const })),
+    ...(flat < 0 ? [] : [{ id: chain[flat]!, kind: 'flat' as const }]),
+    { id: root, kind: 'layer' },
+  ];
 }
 
 /** The line of moments that led to this one, oldest first, itself last. */

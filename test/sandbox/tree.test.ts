@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { builtOn, type Collectable, collect, layersOf, lineOf, reparented } from '../../helper/sandbox/tree.ts';
+import {
+  builtOn,
+  type Collectable,
+  chainOf,
+  collect,
+  layersOf,
+  lineOf,
+  reparented,
+} from '../../helper/sandbox/tree.ts';
 
 /** `id<parent/base` */
 function tree(...lines: string[]): Map<string, Collectable> {
@@ -24,14 +32,28 @@ describe('the tree of checkpoints', () => {
   const some = tree('k0', 'k1<k0/k0', 'k2<k1/k0', 'k3<k2/k2');
 
   it('lays layers on the base of the branch, not on the moment before', () => {
-    assert.deepEqual(layersOf(some, 'k2'), ['k2', 'k0']);
-    assert.deepEqual(layersOf(some, 'k3'), ['k3', 'k2', 'k0']);
+    assert.deepEqual(chainOf(some, 'k2'), ['k2', 'k0']);
+    assert.deepEqual(chainOf(some, 'k3'), ['k3', 'k2', 'k0']);
     assert.deepEqual(lineOf(some, 'k3'), ['k0', 'k1', 'k2', 'k3']);
   });
 
+  it('mounts one that stands for many in their place, down to the root', () => {
+    const deep = tree('k0', 'k1<k0/k0', 'k2<k1/k1', 'k3<k2/k2', 'k4<k3/k3');
+    const names = (id: string) => layersOf(deep, id).map((layer) => `${layer.id}/${layer.kind}`);
+    assert.deepEqual(names('k4'), ['k4/layer', 'k3/layer', 'k2/layer', 'k1/layer', 'k0/layer']);
+    deep.set('k2', { ...deep.get('k2')!, flat: true });
+    assert.deepEqual(names('k4'), ['k4/layer', 'k3/layer', 'k2/flat', 'k0/layer']);
+    assert.deepEqual(names('k2'), ['k2/flat', 'k0/layer']);
+    assert.deepEqual(names('k1'), ['k1/layer', 'k0/layer']);
+    assert.deepEqual(names('k0'), ['k0/layer']);
+    // It stands on them all the same: none of them may be deleted.
+    assert.deepEqual(chainOf(deep, 'k4'), ['k4', 'k3', 'k2', 'k1', 'k0']);
+    assert.deepEqual(builtOn(deep, 'k1'), ['k2']);
+  });
+
   it('tells a missing layer and a circle instead of going on for ever', () => {
-    assert.throws(() => layersOf(tree('k1<k0/k0'), 'k1'), /k0, in need by k1, is missing/);
-    assert.throws(() => layersOf(tree('k1<k2/k2', 'k2<k1/k1'), 'k1'), /lies below itself/);
+    assert.throws(() => chainOf(tree('k1<k0/k0'), 'k1'), /k0, in need by k1, is missing/);
+    assert.throws(() => chainOf(tree('k1<k2/k2', 'k2<k1/k1'), 'k1'), /lies below itself/);
     assert.ok(lineOf(tree('k1<k2/k2', 'k2<k1/k1'), 'k1').length <= 3);
   });
 
@@ -79,7 +101,7 @@ describe('the tree of checkpoints', () => {
         assert.deepEqual(builtOn(left, id), [], `${id} goes before what lies on it`);
         left.delete(id);
       }
-      for (const id of left.keys()) assert.doesNotThrow(() => layersOf(left, id));
+      for (const id of left.keys()) assert.doesNotThrow(() => chainOf(left, id));
       // Whatever could still go lies within the limits.
       const bytes = [...left.values()].reduce((sum, node) => sum + node.bytes, 0);
       const held = (node: Collectable): boolean =>
@@ -107,7 +129,7 @@ describe('the tree of checkpoints', () => {
         assert.ok(!needed.has(id) && id !== 'k0');
         nodes.delete(id);
       }
-      for (const id of nodes.keys()) assert.doesNotThrow(() => layersOf(nodes, id));
+      for (const id of nodes.keys()) assert.doesNotThrow(() => chainOf(nodes, id));
     }
   });
 });

@@ -1,0 +1,37 @@
+/** What every workload has: the helper, where rows go. */
+import type { PrivateHelper } from './private-helper.ts';
+import type { LeftOut, Row } from './row.ts';
+import { round, type Summary, summarize } from './stats.ts';
+import type { Subject } from './subject.ts';
+
+export interface Bench {
+  helper: PrivateHelper;
+  criuDir: string;
+  /** Rollbacks of each kind. */
+  rounds: number;
+  seedCheckout: string | undefined;
+  rows: Row[];
+  leftOut: LeftOut[];
+  say(text: string): void;
+}
+
+export type Goal = { text: string; holds: (s: Summary) => boolean };
+
+export function add(bench: Bench, row: Omit<Row, 'goal' | 'value' | 'unit'>, samples: number[], goal?: Goal): Summary {
+  const value = summarize(samples);
+  bench.rows.push({
+    ...row,
+    unit: 'ms',
+    value,
+    ...(goal ? { goal: { text: goal.text, met: goal.holds(value) } } : {}),
+  });
+  bench.say(`${row.workload}: ${row.figure}, ${row.subject}: p50 ${value.p50} ms (n ${value.n})`);
+  return value;
+}
+
+/** Resident MB of a sandbox's payload. */
+export async function weight(subject: Subject): Promise<string> {
+  const { processes } = await subject.connection.request('process/list', { sandbox: subject.id });
+  const mb = processes.reduce((sum, p) => sum + p.rss, 0) / 2 ** 20;
+  return `${processes.length} processes, ${round(mb)} MB resident`;
+}

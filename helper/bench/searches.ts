@@ -1,0 +1,181 @@
+/** Workloads of searches: deep lines, wide fans, a tree. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { add, type Bench } from './bench.ts';
+import { COUNTER_PY } from './inside.ts';
+import { round, type Summary, summarize } from './stats.ts';
+import { Subject } from './subject.ts';
+
+export async function deep(bench: Bench): Promise<void> {
+  const subject = await Subject.create(bench.helper.connection, { 'counter.py': COUNTER_PY });
+  const depth = 1000;
+  try {
+    await subject.run('python3 counter.py & sleep 0.2');
+    const ids: string[] = [];
+    for (let i = 0; i < depth; i++) {
+      await subject.run(`MARK=m${i}; echo ${i} > f${i}`);
+      ids.push((await subject.checkpoint()).checkpoint.id);
+      // Every other one is gone back to at once: what follows lies on it, so the layers are as deep as the line.
+      if (i % 2) await subject.rollback(ids[i]!, `m${i}`);
+      if (i % 200 === 199) bench.say(`deep-1000: ${i + 1} checkpoints`);
+    }
+    const at: Record<string, number> = { first: 0, middle: depth / 2, last: depth - 5 };
+    const p50: Record<string, number> = {};
+    const rounds = Math.max(10, Math.floor(bench.rounds / 2));
+    const samples: Record<string, number[]> = { first: [], middle: [], last: [] };
+    for (let i = 0; i < rounds; i++)
+      for (const [name, index] of Object.entries(at)) {
+        await sleep(150);
+        samples[name]!.push((await subject.rollback(ids[index]!, `m${index}`)).ms);
+      }
+    for (const name of Object.keys(at)) {
+      const goal =
+        name === 'last' ? { text: '≤ 2 × the first', holds: (s: Summary) => s.p50 <= 2 * p50.first! } : undefined;
+      p50[name] = add(
+        bench,
+        {
+          workload: 'deep-1000',
+          figure: `rollback to the ${name}`,
+          subject: 'ours',
+          context: `a chain of ${depth}, ${depth / 2} layers`,
+        },
+        samples[name]!,
+        goal,
+      ).p50;
+    }
+  } finally {
+    await subject.remove();
+  }
+}
+
+export async function wide(bench: Bench): Promise<void> {
+  const subject = await Subject.create(bench.helper.connection, { 'counter.py': COUNTER_PY, reward: '1' });
+  const { connection, id: sandbox } = subject;
+  try {
+    await subject.run('python3 counter.py & sleep 0.2; MARK=base');
+    const { checkpoint } = await subject.checkpoint();
+    const rollout = async (): Promise<void> => {
+      const { branch } = await connection.request('branch/fork', { sandbox, checkpoint: checkpoint.id });
+      const text = await subject.run('echo 2 > reward; cat reward', branch);
+      if (text.trim() !== '2') throw new Error(`a rollout's reward was ${text}`);
+      await connection.request('branch/discard', { sandbox, branch });
+    };
+    for (const width of [1, 8]) {
+      const total = 1000;
+      const times: number[] = [];
+      const begun = performance.now();
+      let left = total;
+      await Promise.all(
+        Array.from({ length: width }, async () => {
+          while (left-- > 0) {
+            const t = performance.now();
+            await rollout();
+            times.push(performance.now() - t);
+          }
+        }),
+      );
+      const rate = round((total * 1000) / (performance.now() - begun));
+      const fifth = Math.floor(times.length / 5);
+      const early = summarize(times.slice(0, fifth)).p50;
+      const late = summarize(times.slice(-fifth)).p50;
+      const context = `${total} rollouts, ${width} at a time; first fifth p50 ${early} ms, last fifth ${late} ms`;
+      const goal = { text: '≥ 60/s', met: rate >= 60 };
+      bench.rows.push({
+        workload: 'wide-1000',
+        figure: 'rollouts',
+        subject: `ours, ${width} at a time`,
+        unit: '/s',
+        value: rate,
+        context,
+        goal,
+      });
+      bench.say(`wide-1000: ${rate}/s, ${width} at a time`);
+    }
+  } finally {
+    await subject.remove();
+  }
+}
+
+/** The sed trap as a tree search: a model takes 1 s an answer; what share of the rest of the time does the search cost? */
+export async function mcts(bench: Bench): Promise<void> {
+  const text = '{"api_version": "v1"}\n';
+  const subject = await Subject.create(bench.helper.connection, {
+    'config1.json': text,
+    'config2.json': text,
+    'ignore_me.txt': text,
+    'counter.py': COUNTER_PY,
+  });
+  const { connection, id: sandbox } = subject;
+  const actions = [
+    "sed -i 's/v1/v2/g' *",
+    "sed -i 's/v1/v2/g' config1.json",
+    "sed -i 's/v1/v2/g' config2.json",
+    'rm -f config1.json',
+    'true',
+  ];
+  try {
+    await subject.run('python3 counter.py & sleep 0.2');
+    interface Node {
+      id: Promise<string>;
+      tried: number;
+      visits: number;
+      value: number;
+      children: Node[];
+    }
+    const keep = (): Promise<string> => {
+      const id = subject.checkpoint().then(({ checkpoint }) => checkpoint.id);
+      id.catch(() => {}); // told by whoever goes there
+      return id;
+    };
+    const root: Node = { id: keep(), tried: 0, visits: 0, value: 0, children: [] };
+    await root.id;
+    let waited = 0;
+    const begun = performance.now();
+    const expansions = 100;
+    for (let i = 0; i < expansions; i++) {
+      const path = [root];
+      while (path.at(-1)!.tried === actions.length && path.at(-1)!.children.length) {
+        const at = path.at(-1)!;
+        path.push([...at.children].sort((a, b) => uct(b, at.visits) - uct(a, at.visits))[0]!);
+      }
+      const node = path.at(-1)!;
+      // While the model thinks about that node, its state is gone back to. What the last step led to is being kept meanwhile.
+      const asked = performance.now();
+      const there = node.id.then((checkpoint) =>
+        connection.request('checkpoint/rollback', { sandbox, checkpoint, discard: true }),
+      );
+      await sleep(1000); // the model
+      waited += performance.now() - asked;
+      await there;
+      const action = actions[node.tried++ % actions.length]!;
+      const text = await subject.run(`${action}; grep -l v2 *.json | wc -l; grep -c v1 ignore_me.txt || true`);
+      const [good, kept] = text.trim().split('\n').slice(-2).map(Number);
+      const reward = (good! + 2 * kept!) / 4;
+      const child: Node = { id: keep(), tried: 0, visits: 0, value: 0, children: [] };
+      node.children.push(child);
+      for (const n of [...path, child]) {
+        n.visits++;
+        n.value += reward;
+      }
+    }
+    const wall = performance.now() - begun;
+    const share = round((100 * (wall - waited)) / wall);
+    const goal = { text: '≤ 2 %', met: share <= 2 };
+    const context = `${expansions} expansions, 1 s a model's answer, checkpoint and rollback while it answers`;
+    bench.rows.push({
+      workload: 'mcts',
+      figure: 'time not spent waiting for the model',
+      subject: 'ours',
+      unit: '%',
+      value: share,
+      context,
+      goal,
+    });
+    bench.say(`mcts: ${share} % of the time not spent waiting for the model`);
+  } finally {
+    await subject.remove();
+  }
+}
+
+function uct(n: { visits: number; value: number }, parent: number): number {
+  return n.value / n.visits + 1.4 * Math.sqrt(Math.log(parent) / n.visits);
+}

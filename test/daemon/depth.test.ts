@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Connection } from '../../helper/client/connection.ts';
+import { HelperProcess, needsMachine, workspace } from './helper-process.ts';
+
+/** Beyond what the daemon lets lie one on the other (helper/daemon/catalogue.ts). */
+const DEEP = 34;
+
+describe('a deep line', () => {
+  let helper: HelperProcess;
+  let connection: Connection;
+  let sandbox: string;
+  let ws: string;
+  const line: string[] = [];
+
+  before(async function () {
+    needsMachine(this);
+    helper = await HelperProcess.start(undefined, { faults: true, standbys: 0 });
+    connection = await helper.connect();
+    ws = workspace({ here: 'from outside\n', gone: 'x' });
+    sandbox = (await connection.request('sandbox/create', { workspace: ws })).sandbox.id;
+  });
+  after(async () => {
+    await helper?.stop();
+    if (ws) rmSync(ws, { recursive: true, force: true });
+  });
+  afterEach(function () {
+    if (this.currentTest?.state === 'failed') console.error(helper.logText());
+  });
+
+  async function run(text: string): Promise<string> {
+    const ran = await connection.request('run', { sandbox, line: text, checkpoint: false });
+    assert.equal(ran.exitCode, 0, Buffer.from(ran.output, 'base64').toString());
+    return Buffer.from(ran.output, 'base64').toString();
+  }
+  const goTo = (checkpoint: string) =>
+    connection.request('checkpoint/rollback', { sandbox, checkpoint, discard: true });
+  /** A step, and a branch that lies on it. */
+  async function deeper(): Promise<void> {
+    const i = line.length;
+    await run(
+      `N=${i}; echo ${i} > f${i}; echo ${i} > same; rm -f f${i - 2} gone; mv dir${i - 1} dir${i} || mkdir dir${i}`,
+    );
+    line.push((await connection.request('checkpoint/create', { sandbox })).checkpoint.id);
+    await goTo(line[i]!);
+  }
+  /** What step `i` is like. */
+  async function check(i: number): Promise<void> {
+    await goTo(line[i]!);
+    const text = await run('echo $N; ls; cat same here');
+    const files = [`dir${i}`, ...(i ? [`f${i - 1}`] : []), `f${i}`, 'here', 'same'].sort();
+    assert.deepEqual(text.trim().split('\n'), [`${i}`, ...files, `${i}`, 'from outside'], `step ${i}`);
+  }
+  const place = (checkpoint: string) => join(helper.state, 'volume/sandboxes', sandbox, 'checkpoints', checkpoint);
+  const flat = () =>
+    line.filter(
+      (id) =>
+        JSON.parse(readFileSync(join(place(id), 'manifest.json'), 'utf8')).flat && existsSync(join(place(id), 'flat')),
+    );
+  /** Layers that the head is mounted on. */
+  async function mounted(): Promise<number> {
+    const { head } = (await connection.request('sandbox/get', { sandbox })).sandbox;
+    const file = join(helper.state, 'volume/sandboxes', sandbox, 'branches', head!, 'branch.json');
+    const { pid } = JSON.parse(readFileSync(file, 'utf8'));
+    const [root] = readFileSync(`/proc/${pid}/mountinfo`, 'utf8')
+      .split('\n')
+      .filter((at) => / \/ \/ /.test(at));
+    return root!.match(/checkpoints\/k\d+\/(layer|flat)/g)!.length;
+  }
+
+  it('is made shallow in the background; a helper that is killed over it loses nothing', async () => {
+    writeFileSync(helper.fault, 'flatten:made');
+    while (line.length < DEEP && !(await helper.died(1))) await deeper().catch(() => {});
+    assert.ok(await helper.died(20_000), 'killed while it made one layer of many');
+    await helper.restart();
+    connection = await helper.connect();
+    assert.deepEqual(flat(), []);
+    line.splice(
+      0,
+      line.length,
+      ...(await connection.request('checkpoint/list', { sandbox })).checkpoints.map((c) => c.id),
+    );
+    line.reverse().shift(); // the root
+    await check(line.length - 1);
+    await check(0);
+    await goTo(line.at(-1)!);
+    assert.ok((await mounted()) > 30);
+    await deeper();
+    for (let tries = 0; !flat().length; tries++) {
+      assert.ok(tries < 400, 'nothing was made flat within 20 s');
+      await sleep(50);
+    }
+  });
+
+  it('is what it was, and goes on', async () => {
+    const before = line.length - 1;
+    await check(before);
+    assert.ok((await mounted()) < 6);
+    for (const i of [0, 17, before - 1, before]) await check(i);
+    await deeper();
+    await check(line.length - 1);
+    await helper.restart();
+    connection = await helper.connect();
+    for (const i of [0, before - 1, before, line.length - 1]) await check(i);
+    const said = await connection
+      .request('checkpoint/delete', { sandbox, checkpoint: line[5]! })
+      .catch((error) => error.code);
+    assert.equal(said, 'checkpointInUse');
+  });
+
+  it('does without what was made of it', async () => {
+    await connection.request('sandbox/stop', { sandbox, discard: true });
+    await helper.kill();
+    for (const id of flat()) rmSync(join(place(id), 'flat'), { recursive: true });
+    await helper.restart();
+    connection = await helper.connect();
+    await connection.request('sandbox/start', { sandbox });
+    await check(line.length - 1);
+    assert.ok((await mounted()) > 30);
+  });
+});
