@@ -3,7 +3,7 @@
  *
  *   npm run soak        TELEPORT_FAULTS (1,000) faults, TELEPORT_ROLLBACKS (10,000) rollbacks; an hour on two cores
  *
- * Three lanes side by side, each with helpers of its own: most of a fault's time is waiting for a helper to start. What passed is
+ * Four lanes side by side, each with helpers of its own: most of a fault's time is waiting for a helper to start. What passed is
  * kept in build/soak, by commit and counts: broken off, or after a failure, a soak goes on with what has not passed yet.
  */
 import { execFileSync, spawn } from 'node:child_process';
@@ -30,7 +30,8 @@ for (let done = 0; done < faults; done += PART)
 const LANES: Run[][] = [
   parts.filter((_, i) => i % 2 === 0),
   parts.filter((_, i) => i % 2 === 1),
-  ['rollbacks', 'criu-killed', 'damaged', 'full-volume'].map((file) => ({ file, faults, seed })),
+  [{ file: 'rollbacks', faults, seed }],
+  ['criu-killed', 'damaged', 'full-volume'].map((file) => ({ file, faults, seed })),
 ];
 
 interface Done {

@@ -88,12 +88,17 @@ async function run(
     return !giveUp.reason();
   };
   let refused = false;
+  let tooLate = false;
   const onNotify = async (script: string, pid: number | undefined): Promise<boolean> => {
     root = pid ?? root;
     const goOn = await runHook(script, pid);
     refused ||= !goOn;
-    // Too late for CRIU, which lets them run all the same.
-    if (!goOn && /^(pre|post)-resume$/.test(script) && operation === 'restore' && root !== undefined) killQuietly(root);
+    tooLate ||= !goOn && operation === 'restore' && /^(pre|post)-resume$/.test(script);
+    if (tooLate) {
+      // CRIU would let them run all the same; and it would wait for a root that is no more.
+      if (root !== undefined) killQuietly(root);
+      giveUp.killNow();
+    }
     return goOn;
   };
 
@@ -117,6 +122,7 @@ async function run(
     if (error instanceof NoAnswer) {
       // A restore that was killed leaves its root waiting for CRIU for ever.
       if (error.killed && operation === 'restore' && root !== undefined) killQuietly(root);
+      if (tooLate) throw refusal(operation, { logPath, stderr: error.stderr, ...giveUp.given(), hookFailure });
       throw lost(operation, error, { logPath, ...giveUp.given() });
     }
     if (options.signal?.aborted)
@@ -158,6 +164,7 @@ function deadline(options: CriuOptions) {
   options.signal?.addEventListener('abort', onAbort, { once: true });
   return {
     kill: killer.signal,
+    killNow: () => killer.abort(),
     reason: () => why,
     given: () => (why ? { given: why } : {}),
     end() {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
@@ -367,6 +367,23 @@ describe('apply', () => {
     mkdirSync(join(dir, '.teleport-env-mine'));
     await apply('2', '3');
     assert.deepEqual([read('a'), left()], ['3', ['.teleport-env-mine']]);
+  });
+
+  it('changes nothing where the disk is too small for all of it', async function () {
+    if (process.getuid?.() !== 0) return this.skip(); // who may mount one
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'none', dir]);
+    try {
+      fill({ a: '1', b: '1' });
+      const { perform } = await plan({ a: '1', b: '1' }, { a: '2', b: Buffer.alloc(1 << 20, 1) });
+      await assert.rejects(perform(), (error: Error & { code: string }) => {
+        assert.equal(error.code, 'workspaceUnwritable');
+        assert.match(error.message, /no space left/);
+        return true;
+      });
+      assert.deepEqual([read('a'), read('b'), left()], ['1', '1', []]);
+    } finally {
+      execFileSync('umount', [dir]);
+    }
   });
 
   it('says where it may not write', async function () {

@@ -6,8 +6,9 @@ import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { chmod, copyFile, lchown, lstat, mkdir, rename, rm, rmdir, symlink, unlink } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
-import { finished } from 'node:stream/promises';
+import { pipeline } from 'node:stream/promises';
 import type { PlannedChange } from '../../protocol/bridge.ts';
+import { TeleportError } from '../../protocol/errors.ts';
 import type { Snapshot } from './facts.ts';
 import { lstatOrNull, stampOf } from './gather.ts';
 import type { Place } from './place.ts';
@@ -83,18 +84,30 @@ async function stage(step: Step, file: string, { workspace, place }: PerformOpti
   }
   if (theirs.type !== 'file') return { ...step, result: theirs };
   const hash = createHash('sha256');
-  const out = createWriteStream(file, { mode: 0o600 });
   let size = 0;
-  for await (const part of place.read(posix.join(workspace, change.path))) {
-    hash.update(part);
-    size += part.length;
-    if (!out.write(part))
-      await new Promise<void>((resolve, reject) => out.once('drain', resolve).once('error', reject));
+  async function* seen(parts: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+    for await (const part of parts) {
+      hash.update(part);
+      size += part.length;
+      yield part;
+    }
   }
-  out.end();
-  await finished(out);
+  const content = place.read(posix.join(workspace, change.path));
+  await pipeline(content, seen, createWriteStream(file, { mode: 0o600 })).catch(explain);
   await chmod(file, theirs.mode);
   return { ...step, file, result: { type: 'file', key: `file:${hash.digest('hex')}`, mode: theirs.mode, size } };
+}
+
+function explain(error: NodeJS.ErrnoException): never {
+  if (error.code !== 'ENOSPC' && error.code !== 'EDQUOT') throw error;
+  throw new TeleportError(
+    'workspaceUnwritable',
+    `nothing was applied, the workspace's disk is full: ${error.message}`,
+    {
+      hint: 'make room there, apply to another folder with --to, or make a patch with --patch',
+      cause: error,
+    },
+  );
 }
 
 /** Deletions first (deepest first), then folders, then the rest, then permissions that could have stood in the way. */
