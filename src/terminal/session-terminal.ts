@@ -52,6 +52,7 @@ export class SessionTerminal implements Pseudoterminal {
         this.writer.fire(text);
         if (!p.running) this.end();
         else if (fullScreen) this.redraw();
+        else if (this.dimensions) this.setDimensions(this.dimensions); // the window's may be another than it was then
       }),
       helper.onDidChangeState((state) => {
         if (state.kind === 'waiting') this.line(t('helper unreachable, trying again'));

@@ -130,7 +130,10 @@ export class Shell {
       exit: (code) => this.#ending.resolve(code),
       restored: (moment, scrollback) => {
         // Through a pipe there is no screen to show anew.
-        if (this.#tty) stdout.write(restoredScreen(scrollback.toString(), moment.at, moment.ms).text);
+        if (!this.#tty) return;
+        const { text, fullScreen } = restoredScreen(scrollback.toString(), moment.at, moment.ms);
+        stdout.write(text);
+        void this.#fit(fullScreen);
       },
       gone: (reason) => {
         const told = `this terminal did not exist at that moment: ${printable(reason)}`;
@@ -177,10 +180,7 @@ export class Shell {
       ending = setTimeout(say, SAY_END_MS);
       say();
     };
-    const resize = () => {
-      const { cols, rows } = this.#size();
-      if (cols && rows) void this.#session?.resize(cols, rows).catch(() => {});
-    };
+    const resize = () => void this.#fit();
     stdin.on('data', onData).once('end', onEnd);
     stdout.on('resize', resize);
     return [
@@ -214,6 +214,18 @@ export class Shell {
 
   get #tty(): boolean {
     return this.ctx.io.stdin.isTTY === true && this.ctx.io.stdout.isTTY === true;
+  }
+
+  /** Gives the terminal inside our size. `redraw`: a program that fills the screen draws it anew when that changes. */
+  async #fit(redraw = false): Promise<void> {
+    const { cols, rows } = this.#size();
+    if (!cols || !rows) return;
+    try {
+      if (redraw) await this.#session?.resize(cols, Math.max(1, rows - 1));
+      await this.#session?.resize(cols, rows);
+    } catch {
+      // it ended, or the helper did: then it is attached again with our size
+    }
   }
 
   #size(): { cols?: number; rows?: number } {
