@@ -177,6 +177,11 @@ describe('the contract of the command line', function () {
     const answer = await ask(['checkpoint', 'api', '--label', 'with two new'], keys);
     assert.equal(answer.filesChanged, 2);
     assert.ok(answer.totalMs >= answer.stoppedMs && answer.stoppedMs > 0);
+    const again = await ask(['checkpoint', 'api'], keys);
+    assert.ok(
+      again.checkpoint !== answer.checkpoint && again.filesChanged === 0,
+      'one that is asked for is always made',
+    );
   });
 
   it('rollback and undo: head, rollbackMs, path, saved; --discard; --verbose prints the steps', async () => {

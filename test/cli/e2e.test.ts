@@ -389,6 +389,25 @@ describe('teleport-env with the real helper', () => {
       assert.match(asked[1]!.messages.at(-1)!.content, /reward 0\.50/);
     });
 
+    it('exits with 1 where a check fails: a model that never finds it', async () => {
+      const server = createServer((request, response) => {
+        request.resume().on('end', () => {
+          response.setHeader('content-type', 'application/json');
+          const message = { role: 'assistant', content: "sed -i 's/v1/v2/g' *" };
+          response.end(JSON.stringify({ id: '1', object: 'chat.completion', choices: [{ index: 0, message }] }));
+        });
+      });
+      await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
+      try {
+        const ran = await call(['demo', '--base-url', `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`]);
+        assert.equal(ran.code, 1, ran.stdout);
+        assert.match(ran.stdout, /✗ solved after 8 tries: no command earned the whole reward\n/);
+        assert.match(ran.stdout, /✗ 1 of \d+ checks failed\n$/);
+      } finally {
+        server.close();
+      }
+    });
+
     it('says that an endpoint is not there', async () => {
       await fails(['demo', '--base-url', 'http://127.0.0.1:1/v1'], 1, 'invalidRequest');
     });

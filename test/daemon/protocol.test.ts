@@ -160,4 +160,65 @@ describe('the protocol', () => {
     for (const names of heard.values())
       for (const name of wanted) assert.ok(names.has(name), `${name} was not told to all`);
   });
+
+  it('tells of every kind of change, so that nobody needs to ask', async () => {
+    const watcher = await helper.connect();
+    let told: { name: string; params: Record<string, unknown> }[] = [];
+    watcher.onAny((name, params) => void told.push({ name, params: params as Record<string, unknown> }));
+    const { sandbox } = await connection.request('sandbox/create', { workspace: folder({ a: '1' }) });
+    const here = { sandbox: sandbox.id };
+    /** What is done, and what is told of it then. */
+    async function tells<T>(work: () => Promise<T>, ...wanted: [name: string, is: (params: string) => boolean][]) {
+      told = [];
+      const done = await work();
+      const missing = () =>
+        wanted.filter(([name, is]) => !told.some((one) => one.name === name && is(JSON.stringify(one.params))));
+      for (let i = 0; i < 500 && missing().length > 0; i++) await sleep(20);
+      const names = missing().map(([name]) => name);
+      assert.deepEqual(names, [], `${work}: ${JSON.stringify(told).slice(0, 2000)}`);
+      return done;
+    }
+    const says = (text: string) => (params: string) => params.includes(text);
+    const lacks = (text: string) => (params: string) => !params.includes(text);
+
+    const first = (
+      await tells(() => connection.request('run', { ...here, line: 'true' }), ['checkpoint/added', says('"true"')])
+    ).checkpoint!.id;
+    await tells(
+      () => connection.request('checkpoint/label', { ...here, checkpoint: first, label: 'mine' }),
+      ['checkpoint/changed', says('"mine"')],
+    );
+    const { branch } = await tells(
+      () => connection.request('branch/fork', { ...here, checkpoint: first }),
+      ['sandbox/changed', says('"fork"')],
+    );
+    await tells(() => connection.request('branch/discard', { ...here, branch }), ['sandbox/changed', lacks('"fork"')]);
+    const second = (await connection.request('run', { ...here, line: 'echo 2 > a' })).checkpoint!.id;
+    await tells(
+      () => connection.request('checkpoint/rollback', { ...here, checkpoint: first }),
+      ['head/moved', says('"rollback"')],
+      ['checkpoint/added', says('"saved"')],
+      ['sandbox/changed', says(`"current":"${first}"`)],
+    );
+    await tells(() => connection.request('checkpoint/undo', here), ['head/moved', says('"undo"')]);
+    await connection.request('checkpoint/rollback', { ...here, checkpoint: first, discard: true });
+    await tells(
+      () => connection.request('gc', { ...here, keep: 1 }),
+      ['checkpoint/removed', says(`"${second}"`)],
+      ['sandbox/changed', () => true],
+    );
+    const third = (await connection.request('checkpoint/create', here)).checkpoint.id;
+    await connection.request('checkpoint/rollback', { ...here, checkpoint: first, discard: true });
+    await tells(
+      () => connection.request('checkpoint/delete', { ...here, checkpoint: third }),
+      ['checkpoint/removed', says(`"${third}"`)],
+    );
+    await tells(() => connection.request('sandbox/stop', here), ['sandbox/changed', says('"stopped"')]);
+    await tells(
+      () => connection.request('sandbox/start', here),
+      ['sandbox/changed', says('"running"')],
+      ['head/moved', says('"start"')],
+    );
+    await tells(() => connection.request('sandbox/remove', here), ['sandbox/removed', says(`"${sandbox.id}"`)]);
+  });
 });

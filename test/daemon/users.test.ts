@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Connection } from '../../helper/client/connection.ts';
 import { TeleportError } from '../../helper/protocol/errors.ts';
+import { METHODS, type Method } from '../../helper/protocol/methods.ts';
+import { NO_USAGE } from '../../helper/protocol/usage.ts';
 import { Rig } from '../states/rig.ts';
 import { needsMachine } from './helper-process.ts';
 
@@ -47,6 +50,76 @@ describe('a plain user', function () {
       rig.connection.request('file/read', { sandbox: rig.sandbox, at: checkpoint.id, path: join(rig.workspace, name) });
     assert.equal(Buffer.from((await read('mine')).data, 'base64').toString(), 'mine\n');
     await assert.rejects(read('link'), (error) => error instanceof TeleportError && error.code === 'unknownPath');
+  });
+
+  it('sees and touches nothing of another user’s sandbox, whatever is asked', async () => {
+    const theirs = await rig.helper.connect();
+    const { sandbox } = await theirs.request('sandbox/create', { workspace: rig.workspace, name: 'theirs' });
+    const { checkpoint } = await theirs.request('checkpoint/create', { sandbox: sandbox.id });
+    const heard: string[] = [];
+    rig.connection.onAny((name, params) => {
+      if ((params as { sandbox?: unknown }).sandbox !== undefined) heard.push(`${name} ${JSON.stringify(params)}`);
+    });
+    /** Fits whatever takes a sandbox; what a method does not know is left out of it. */
+    const all = {
+      checkpoint: checkpoint.id,
+      branch: sandbox.head,
+      from: 'k0',
+      at: 'k0',
+      path: '/etc/hostname',
+      target: 'x',
+      data: '',
+      mode: 0o777,
+      session: 'x0',
+      kind: 'process',
+      argv: ['true'],
+      line: 'true',
+      cols: 80,
+      rows: 24,
+      signal: 9,
+      label: null,
+      network: 'nat',
+      env: {},
+      usage: NO_USAGE,
+    };
+    const of: Partial<Record<Method, object>> = {
+      'checkpoint/create': { label: 'mine' },
+      run: { checkpoint: true, label: 'mine' },
+      'file/rename': { from: '/a', to: '/b' },
+    };
+    const methods = (Object.keys(METHODS) as Method[]).filter((name) => 'sandbox' in METHODS[name].params.shape);
+    assert.ok(methods.length > 30, String(methods));
+    for (const method of methods)
+      for (const name of [sandbox.id, 'theirs']) {
+        const params = { ...all, ...of[method], sandbox: name } as never;
+        const { error } = METHODS[method].params.safeParse(params);
+        assert.equal(error, undefined, `this test must learn ${method}: ${error}`);
+        await assert.rejects(
+          rig.connection.request(method, params),
+          (e) => e instanceof TeleportError && e.code === 'unknownSandbox',
+          method,
+        );
+      }
+    const { deleted } = await rig.connection.request('gc', { keep: 1 });
+    assert.ok(!deleted.some((one) => one.sandbox === sandbox.id));
+    const ids = async (connection: Connection) =>
+      (await connection.request('sandbox/list', {})).sandboxes.map(({ id }) => id);
+    assert.deepEqual(await ids(rig.connection), [rig.sandbox]);
+    await assert.rejects(rig.connection.request('shutdown', {}), (e) => (e as TeleportError).code === 'notAllowed');
+    const { checkpoints } = await theirs.request('checkpoint/list', { sandbox: sandbox.id });
+    assert.deepEqual(
+      checkpoints.map(({ id, label }) => [id, label]),
+      [
+        [checkpoint.id, null],
+        ['k0', null],
+      ],
+    );
+    await theirs.request('sandbox/remove', { sandbox: sandbox.id });
+    assert.deepEqual(await ids(theirs), [rig.sandbox]);
+    assert.deepEqual(
+      heard.filter((told) => told.includes(`"${sandbox.id}"`)),
+      [],
+    );
   });
 
   it('is told what would let it be root, and is root where the administrator says so', async () => {
