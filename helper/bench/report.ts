@@ -1,4 +1,5 @@
 /** A report as text, as the README's table and as a picture. */
+import { causeOf } from './causes.ts';
 import { middle, type Report, type Row } from './row.ts';
 
 const mark = (row: Row): string => (row.goal ? (row.goal.met ? `✓ ${row.goal.text}` : `✗ ${row.goal.text}`) : '');
@@ -34,15 +35,18 @@ export function toText(report: Report): string {
 /** The table for the README: medians, spread, goals. */
 export function toMarkdown(report: Report): string {
   const { cpu, cores, memoryGb, kernel, criu } = report.machine;
-  const rows = report.rows.map(
-    (r) =>
-      `| ${r.workload} | ${r.figure} | ${r.subject} | ${value(r)} | ${spread(r).replaceAll('  ', ', ')} | ${mark(r)} |`,
-  );
+  const rows = report.rows.map((r) => {
+    const cause = causeOf(r, report.rows);
+    const goal = cause === null ? mark(r) : `${mark(r)}: ${cause}`;
+    return `| ${r.workload} | ${r.figure} | ${r.subject} | ${value(r)} | ${spread(r).replaceAll('  ', ', ')} | ${goal} |`;
+  });
+  const left = report.leftOut.map(({ subject, why }) => `Left out: ${subject}, ${why}.`);
   return [
     '| workload | figure | subject | median | spread | goal |',
     '| --- | --- | --- | --- | --- | --- |',
     ...rows,
     '',
+    ...left.flatMap((line) => [line, '']),
     `Measured on ${report.date.slice(0, 10)}: ${cpu}, ${cores} cores, ${memoryGb} GB, Linux ${kernel}, CRIU ${criu}. DeltaBox's published figures, other hardware, modified kernel: rollback 1.86 ms, blocking checkpoint 10.83 ms.`,
     '',
   ].join('\n');
