@@ -4,7 +4,8 @@
  *   npm run soak        TELEPORT_FAULTS (1,000) faults, TELEPORT_ROLLBACKS (10,000) rollbacks; an hour on two cores
  *
  * Four lanes side by side, each with helpers of its own: most of a fault's time is waiting for a helper to start. What passed is
- * kept in build/soak, by commit and counts: broken off, or after a failure, a soak goes on with what has not passed yet.
+ * kept in build/soak until all has: broken off, or after a failure that was mended, a soak goes on with the rest. The result says
+ * at which commit each part passed.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -36,6 +37,7 @@ const LANES: Run[][] = [
 
 interface Done {
   run: Run;
+  commit: string;
   failed: boolean;
   seconds: number;
   /** Mocha's last lines: how many passed, or what did not. */
@@ -45,18 +47,18 @@ interface Done {
 }
 
 /** The run's result, of now or of an earlier soak that was broken off. */
-async function once(run: Run, kept: string): Promise<Done> {
+async function once(run: Run, kept: string, commit: string): Promise<Done> {
   const file = join(kept, `${run.file}-${run.faults}-${run.seed}-${rollbacks}`);
   if (existsSync(`${file}.json`)) return JSON.parse(readFileSync(`${file}.json`, 'utf8'));
   writeFileSync(`${file}.notes`, '');
   const ran = await runOne(run, `${file}.notes`);
-  const done = { ...ran, notes: readFileSync(`${file}.notes`, 'utf8') };
+  const done = { ...ran, commit, notes: readFileSync(`${file}.notes`, 'utf8') };
   rmSync(`${file}.notes`);
   if (!done.failed) writeFileSync(`${file}.json`, JSON.stringify(done));
   return done;
 }
 
-function runOne(run: Run, notes: string): Promise<Omit<Done, 'notes'>> {
+function runOne(run: Run, notes: string): Promise<Omit<Done, 'notes' | 'commit'>> {
   const { file, faults, seed } = run;
   const mocha = join(root, 'node_modules/mocha/bin/mocha.js');
   const begun = Date.now();
@@ -87,7 +89,7 @@ function runOne(run: Run, notes: string): Promise<Omit<Done, 'notes'>> {
   );
 }
 
-function report(done: Done[], commit: string): string {
+function report(done: Done[]): string {
   const lines = done.flatMap(({ notes }) => notes.split('\n').filter(Boolean));
   const rows = lines.map((line) => {
     const { what, ...figures } = JSON.parse(line);
@@ -95,16 +97,16 @@ function report(done: Done[], commit: string): string {
     return `| ${what} | ${told.join(', ')} |`;
   });
   const files = done.map(
-    ({ run, failed, seconds, said }) =>
-      `| ${run.file}${run.file === 'helper-killed' ? `, ${run.faults} faults, seed ${run.seed}` : ''} | ${failed ? 'FAILED' : /\d+ passing/.exec(said)?.[0]} | ${seconds} s |`,
+    ({ run, commit, failed, seconds, said }) =>
+      `| ${run.file}${run.file === 'helper-killed' ? `, ${run.faults} faults, seed ${run.seed}` : ''} | ${failed ? 'FAILED' : /\d+ passing/.exec(said)?.[0]} | ${seconds} s | ${commit} |`,
   );
   return `# The last soak
 
-Made by \`npm run soak\`, never by hand. Commit ${commit}, ${new Date().toISOString().slice(0, 16)}Z, ${cpus().length} cores,
+Made by \`npm run soak\`, never by hand. Finished ${new Date().toISOString().slice(0, 16)}Z, ${cpus().length} cores,
 kernel ${release()}, Node ${process.versions.node}. What each does: test/daemon/faults.
 
-| tests | came to | took |
-|---|---|---|
+| tests | came to | took | at commit |
+|---|---|---|---|
 ${files.join('\n')}
 
 The counts at the end of a row are what the helper held when all sandboxes had been removed (or, for the rollbacks, after the last
@@ -121,16 +123,18 @@ ${done
 
 async function main(): Promise<void> {
   const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim();
-  const kept = join(root, 'build/soak', commit);
+  const kept = join(root, 'build/soak');
   mkdirSync(kept, { recursive: true });
   const lanes = LANES.map(async (runs) => {
     const done: Done[] = [];
-    for (const run of runs) done.push(await once(run, kept));
+    for (const run of runs) done.push(await once(run, kept, commit));
     return done;
   });
   const done = (await Promise.all(lanes)).flat();
-  writeFileSync(join(root, 'docs/soak.md'), report(done, commit));
-  process.exitCode = done.some(({ failed }) => failed) ? 1 : 0;
+  writeFileSync(join(root, 'docs/soak.md'), report(done));
+  const passed = !done.some(({ failed }) => failed);
+  if (passed) rmSync(kept, { recursive: true });
+  process.exitCode = passed ? 0 : 1;
 }
 
 void main();
