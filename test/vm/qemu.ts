@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync,
 import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { MARK } from '../vscode/server.ts';
 
 export const IMAGE = process.env.TELEPORT_ENV_VM_IMAGE ?? resolve(__dirname, '../../build/vm');
 /**
@@ -167,7 +168,9 @@ function freeAddress(home: string, before: string): string {
 }
 
 function run(command: string, args: string[]): void {
-  execFileSync(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  // A machine is its daemon's: it does not go with the editor whose window asked for it.
+  const { [MARK]: _, ...env } = process.env;
+  execFileSync(command, args, { env, stdio: ['ignore', 'ignore', 'inherit'] });
 }
 
 /** One command to QEMU's monitor; comes back with its next prompt. */
