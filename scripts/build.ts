@@ -1,16 +1,16 @@
 /**
  * Bundles the extension and the command line into dist/, with the one native package that the helper needs.
  *
- *   dist/extension.js      the VS Code extension, with languageclient.js and zod.js, which it loads later
+ *   dist/extension.js      the VS Code extension, in parts: part-*.js are loaded when they are needed
  *   dist/teleport-env.js   the command line, which is also the daemon and the client process
  *   dist/*.wasm            the grammar of bash and what runs it
  *   dist/node_modules/     koffi, reduced to what Linux needs
  *
  *   tsx scripts/build.ts [--out DIR] [--minify] [--no-maps] [--watch]
  */
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
-import { type BuildOptions, build, context, type PluginBuild } from 'esbuild';
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, relative, resolve } from 'node:path';
+import { type BuildOptions, type BuildResult, build, context, transform } from 'esbuild';
 
 const root = resolve(__dirname, '..');
 const out = process.argv.indexOf('--out');
@@ -33,18 +33,6 @@ const common: BuildOptions = {
   alias: { 'web-tree-sitter': join(root, 'node_modules/web-tree-sitter/web-tree-sitter.cjs') },
 };
 
-/**
- * Nine tenths of the extension's code, needed only once there is a connection to a helper: in files of their own, so that
- * an editor doesn't read them at every start.
- */
-const APART = {
-  'vscode-languageclient/node': {
-    entry: 'node_modules/vscode-languageclient/lib/node/main.js',
-    file: 'languageclient.js',
-  },
-  zod: { entry: 'node_modules/zod/index.js', file: 'zod.js' },
-};
-
 const bundles: BuildOptions[] = [
   {
     ...common,
@@ -56,22 +44,38 @@ const bundles: BuildOptions[] = [
   {
     ...common,
     entryPoints: ['src/extension.ts'],
-    outfile: join(dist, 'extension.js'),
+    outdir: dist,
     external: ['vscode'],
-    plugins: [{ name: 'apart', setup: setApart }],
+    chunkNames: 'part-[name]-[hash]',
+    // Only modules can be split, and only CommonJS is loaded by every editor.
+    format: 'esm',
+    splitting: true,
+    sourcemap: common.sourcemap && 'inline',
+    write: false,
+    plugins: [{ name: 'as-commonjs', setup: ({ onEnd }) => onEnd(writeAsCommonJs) }],
   },
-  ...Object.values(APART).map(({ entry, file }) => ({
-    ...common,
-    entryPoints: [entry],
-    outfile: join(dist, file),
-    external: ['vscode'],
-  })),
 ];
 
-/** The extension loads these from files beside it. */
-function setApart({ onResolve }: PluginBuild): void {
-  for (const [name, { file }] of Object.entries(APART))
-    onResolve({ filter: new RegExp(`^${name}$`) }, () => ({ path: `./${file}`, external: true }));
+/**
+ * Nine tenths of the extension's code are needed only once there is a connection to a helper, or by those who step: what is
+ * imported by a call is in files of its own, so that an editor doesn't read it at every start.
+ */
+async function writeAsCommonJs({ outputFiles = [] }: BuildResult): Promise<void> {
+  for (const stale of readdirSync(dist).filter((name) => /^part-.*\.js(\.map)?$/.test(name))) rmSync(join(dist, stale));
+  for (const { path, text } of outputFiles) {
+    const { minify, target, sourcemap } = common;
+    const { code, map } = await transform(text, {
+      format: 'cjs',
+      platform: 'node',
+      minify,
+      target,
+      sourcefile: basename(path),
+      sourcemap: sourcemap ? 'external' : false,
+      sourcesContent: false,
+    });
+    writeFileSync(path, sourcemap ? `${code}//# sourceMappingURL=${basename(path)}.map\n` : code);
+    if (sourcemap) writeFileSync(`${path}.map`, map);
+  }
 }
 
 /** koffi loads `@koromix/koffi-<platform>`; only Linux with glibc, x64 and arm64, ever runs the helper. */

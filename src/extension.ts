@@ -1,4 +1,4 @@
-import { type ExtensionContext, l10n, window, workspace } from 'vscode';
+import { type ExtensionContext, type LogOutputChannel, l10n, window, workspace } from 'vscode';
 import { agentCommands } from './agents/agent-commands.ts';
 import { mcpServer } from './agents/mcp.ts';
 import { runAgent } from './agents/run-agent.ts';
@@ -24,8 +24,8 @@ import { oldCheckpoints } from './old-checkpoints.ts';
 import { ports } from './ports/ports.ts';
 import { sandboxes } from './sandboxes.ts';
 import { doctor } from './setup/doctor.ts';
-import { linuxMachine, linuxMachineFeature, wantsMachine } from './setup/linux-machine.ts';
 import { machineOf, realProbes } from './setup/machine.ts';
+import { noLinuxMachine, wantsMachine } from './setup/no-machine.ts';
 import { setUp } from './setup/set-up.ts';
 import { tryIt } from './setup/try-it.ts';
 import { runDocuments, stepping } from './stepping/debugger.ts';
@@ -78,11 +78,11 @@ const FEATURES: readonly Feature[] = [
   doctor,
 ];
 
-export function activate(context: ExtensionContext): TeleportEnvApi {
+export async function activate(context: ExtensionContext): Promise<TeleportEnvApi> {
   useTranslation((text, ...values) => l10n.t(text, ...values));
   const log = window.createOutputChannel('Teleport Env', { log: true });
   const setting = <T>(id: string, fallback: T) => workspace.getConfiguration().get<T>(id, fallback);
-  const inMachine = wantsMachine() ? linuxMachine(context, log) : undefined;
+  const inMachine = wantsMachine() ? await loadMachine(context, log) : undefined;
   const native = nativePlace(() => ({
     extensionPath: context.extensionPath,
     helperPath: setting(SETTINGS.helperPath, ''),
@@ -104,8 +104,15 @@ export function activate(context: ExtensionContext): TeleportEnvApi {
   const details = new Details(helper.ask, store);
   const app: App = { context, log, helper, store, details, selection: new Selection() };
   context.subscriptions.push(log, helper, details, ...FEATURES.map((feature) => feature(app)));
-  context.subscriptions.push(linuxMachineFeature(inMachine?.machine)(app));
+  context.subscriptions.push((inMachine?.feature ?? noLinuxMachine)(app));
   // Where a sandbox was at work, its status and terminals are there again without a view being opened.
   if (wasShown(app)) void helper.connect();
   return apiOf(app);
+}
+
+/** With all that it needs to speak to Multipass: most of the extension's code, and no Linux window needs it. */
+async function loadMachine(context: ExtensionContext, log: LogOutputChannel) {
+  const { linuxMachine, linuxMachineFeature } = await import('./setup/linux-machine.ts');
+  const { machine, place } = linuxMachine(context, log);
+  return { place, feature: linuxMachineFeature(machine) };
 }

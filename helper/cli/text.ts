@@ -1,5 +1,6 @@
 /** How things are said to people: plain functions, no I/O. */
-import { costText, type ModelUsage } from '../protocol/usage.ts';
+import type { ModelUsage } from '../protocol/usage.ts';
+import { costText } from '../protocol/usage-words.ts';
 
 /** Names, commands and paths may hold anything; what could move the cursor, colour the screen or turn the writing round is escaped. */
 export function printable(text: string): string {

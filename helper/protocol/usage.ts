@@ -1,4 +1,4 @@
-/** What a sandbox's programs had of models, and how it is said. */
+/** What a sandbox's programs had of models. */
 import { z } from 'zod';
 
 const Count = z.number().int().min(0);
@@ -36,14 +36,4 @@ export function addUsage(a: ModelUsage, b: ModelUsage): ModelUsage {
     cost: a.cost + b.cost,
     unpriced: a.unpriced + b.unpriced,
   };
-}
-
-export function tokensOf({ inputTokens, outputTokens }: ModelUsage): number {
-  return inputTokens + outputTokens;
-}
-
-/** `0.0412`, `1.20`: cents matter, and below them two figures. */
-export function costText(cost: number): string {
-  if (cost === 0 || cost >= 1) return cost.toFixed(2);
-  return cost >= 0.0001 ? String(Number(cost.toFixed(4))) : '< 0.0001';
 }

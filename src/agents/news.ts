@@ -1,5 +1,5 @@
 /** What an agent outside of the sandbox has to be told: that somebody else took the sandbox back. */
-import { rolledBackNews } from '../../helper/protocol/agents.ts';
+import { rolledBackNews } from '../../helper/protocol/agent-news.ts';
 import type { NotificationParams } from '../../helper/protocol/methods.ts';
 import type { Checkpoint } from '../../helper/protocol/model.ts';
 

@@ -3,7 +3,7 @@
  * any other, and each of its tool calls an entry of the timeline. An agent in there goes back with the rest.
  */
 import { Disposable, window } from 'vscode';
-import { AGENTS, type Agent } from '../../helper/protocol/agents.ts';
+import type { Agent } from '../../helper/protocol/agents.ts';
 import type { Sandbox } from '../../helper/protocol/model.ts';
 import type { App, Feature } from '../app.ts';
 import { COMMANDS } from '../ids.ts';
@@ -46,6 +46,8 @@ async function start(app: App, argument: unknown): Promise<void> {
 }
 
 async function pickAgent(named: string | undefined): Promise<Agent | undefined> {
+  // With their schema, so not when the window opens.
+  const { AGENTS } = await import('../../helper/protocol/agents.ts');
   const known = AGENTS.find(({ id }) => id === named);
   if (known) return known;
   const items = AGENTS.map((agent) => ({ label: agent.name, description: agentDescription(agent), agent }));

@@ -1,5 +1,5 @@
 import type { Sandbox } from '../../helper/protocol/model.ts';
-import { tokensOf } from '../../helper/protocol/usage.ts';
+import { tokensOf } from '../../helper/protocol/usage-words.ts';
 import { t } from '../l10n.ts';
 import { usage } from '../views/words.ts';
 

@@ -29,16 +29,9 @@ import type { Place } from '../connection/place.ts';
 import { COMMANDS, CONTEXT_KEYS, SETTINGS } from '../ids.ts';
 import { t } from '../l10n.ts';
 import { register } from '../register.ts';
-import { tell } from '../report.ts';
 import { type MachineView, machineView } from './machine-view.ts';
 
 const setting = <T>(id: string, fallback: T) => workspace.getConfiguration().get<T>(id, fallback);
-
-/** Whether this window works in a machine of its own: always where there is no Linux, elsewhere when asked for. */
-export function wantsMachine(): boolean {
-  const where = setting<string>(SETTINGS.place, 'auto');
-  return where === 'machine' || (where === 'auto' && process.platform !== 'linux');
-}
 
 /** The machine, and the place that it is for the rest of the extension. */
 export function linuxMachine(context: ExtensionContext, log: LogOutputChannel): { machine: Machine; place: Place } {
@@ -84,17 +77,7 @@ export function linuxMachine(context: ExtensionContext, log: LogOutputChannel): 
 }
 
 /** Making the machine, and what one does with it. */
-export function linuxMachineFeature(machine: Machine | undefined): Feature {
-  if (!machine)
-    return (app) =>
-      register(app, {
-        [COMMANDS.setUpMachine]: () => noMachine(app),
-        [COMMANDS.startMachine]: () => noMachine(app),
-        [COMMANDS.stopMachine]: () => noMachine(app),
-        [COMMANDS.suspendMachine]: () => noMachine(app),
-        [COMMANDS.deleteMachine]: () => noMachine(app),
-        [COMMANDS.openMachineShell]: () => noMachine(app),
-      });
+export function linuxMachineFeature(machine: Machine): Feature {
   return (app) => {
     void commands.executeCommand('setContext', CONTEXT_KEYS.machine, true);
     const { name } = machine.settings;
@@ -132,13 +115,6 @@ export function linuxMachineFeature(machine: Machine | undefined): Feature {
 interface FileLink extends TerminalLink {
   readonly file: string;
   readonly at: Position;
-}
-
-async function noMachine(app: App): Promise<void> {
-  const { place } = app.helper;
-  tell(app.log, t('Sandboxes run on this machine itself ({0}).', place.name), {
-    [t('Open settings')]: () => commands.executeCommand('workbench.action.openSettings', SETTINGS.place),
-  });
 }
 
 /** Ends with the doctor run inside. */

@@ -1,5 +1,6 @@
 import type { Checkpoint, Sandbox } from '../../helper/protocol/model.ts';
-import { costText, type ModelUsage } from '../../helper/protocol/usage.ts';
+import type { ModelUsage } from '../../helper/protocol/usage.ts';
+import { costText } from '../../helper/protocol/usage-words.ts';
 import { t } from '../l10n.ts';
 
 /** Names of moments, times and sizes as people read them. */

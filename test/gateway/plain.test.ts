@@ -11,7 +11,7 @@ import { goesOn, sentMessages, sumOf, transcriptFolder } from '../../helper/clie
 import { checkBaseUrl } from '../../helper/client/gateway/upstream.ts';
 import type { TeleportError } from '../../helper/protocol/errors.ts';
 import { GatewaySettings } from '../../helper/protocol/gateway.ts';
-import { costText } from '../../helper/protocol/usage.ts';
+import { costText } from '../../helper/protocol/usage-words.ts';
 import { Random } from '../documents/random.ts';
 
 describe('the model gateway decides', () => {

@@ -47,7 +47,7 @@ export function commandOf(args: readonly string[]): string | null {
 
 async function runStep(ctx: Context, sandbox: Sandbox, command: string): Promise<void> {
   const { knownCheckpoint, rememberCheckpoint, wasRolledBack } = await import('../../client/agents/known.ts');
-  const { rolledBackNews } = await import('../../protocol/agents.ts');
+  const { rolledBackNews } = await import('../../protocol/agent-news.ts');
   const { env, cwd, stdin, stdout, stderr } = ctx.io;
   const helper = await ctx.helper();
   const known = knownCheckpoint(env, sandbox.id);

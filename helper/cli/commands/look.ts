@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import type { Command } from 'commander';
 import type { Checkpoint } from '../../protocol/model.ts';
-import { tokensOf } from '../../protocol/usage.ts';
+import { tokensOf } from '../../protocol/usage-words.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { write } from '../io.ts';

@@ -1,6 +1,7 @@
 /** What a sandbox's programs may use of models. */
 import type { GatewaySettings } from '../../protocol/gateway.ts';
-import { type ModelUsage, tokensOf } from '../../protocol/usage.ts';
+import type { ModelUsage } from '../../protocol/usage.ts';
+import { tokensOf } from '../../protocol/usage-words.ts';
 
 /** Why no more is asked for, or null. What is under way counts when its answer is there: a budget may be overrun by that. */
 export function refusal(

@@ -2,7 +2,7 @@
  * What an agent works in: the connection, which sandbox is meant when none is named, and what happened to it behind the agent's
  * back. An agent outside of the sandbox remembers what a rollback took back, so its next result tells it.
  */
-import { rolledBackNews } from '../../protocol/agents.ts';
+import { rolledBackNews } from '../../protocol/agent-news.ts';
 import { TeleportError } from '../../protocol/errors.ts';
 import type { Method, NotificationParams, Params, Result } from '../../protocol/methods.ts';
 import type { Sandbox } from '../../protocol/model.ts';
