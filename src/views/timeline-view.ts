@@ -16,13 +16,8 @@ import { COMMANDS, ENTRY_SCHEME, VIEWS } from '../ids.ts';
 import { t } from '../l10n.ts';
 import { register } from '../register.ts';
 import type { Entry } from './selection.ts';
-import { type Filter, hover, type Row, rows, type Tone } from './timeline-model.ts';
-
-interface Older {
-  readonly kind: 'older';
-  readonly sandbox: string;
-}
-type Element = Entry | Older;
+import { type Filter, hover, type Tone } from './timeline-model.ts';
+import { type Element, type Older, TimelineRows } from './timeline-rows.ts';
 
 export const FIRST_PAGE = 200;
 const NEXT_PAGE = 1_000;
@@ -32,36 +27,26 @@ const TICK_MS = 10_000;
 class TimelineTree implements TreeDataProvider<Element>, Disposable {
   private readonly changed = new EventEmitter<Element[] | undefined>();
   readonly onDidChangeTreeData = this.changed.event;
-  /** One object per entry, so that a single row can be redrawn. */
-  private readonly elements = new Map<string, { readonly element: Entry; row: Row }>();
-  private order: string[] = [];
-  private older: Older | undefined;
-  private sandbox: string | undefined;
+  private readonly rows = new TimelineRows();
 
   constructor(private readonly app: App) {
-    this.work();
+    this.rows.update(app.store, app.selection, Date.now());
   }
 
   get entries(): Entry[] {
-    return this.order.map((id) => this.elements.get(id)!.element);
+    return this.rows.entries;
   }
 
-  /** Works out all rows, redraws those that look different. */
   refresh(): void {
-    const before = { order: this.order, older: this.older, sandbox: this.sandbox };
-    const changed = this.work();
-    const sameList =
-      before.sandbox === this.sandbox &&
-      before.order.length === this.order.length &&
-      before.order.every((id, i) => id === this.order[i]) &&
-      (before.older === undefined) === (this.older === undefined);
-    if (!sameList) this.changed.fire(undefined);
+    const { store, selection } = this.app;
+    const changed = this.rows.update(store, selection, Date.now());
+    if (changed === 'list') this.changed.fire(undefined);
     else if (changed.length > 0) this.changed.fire(changed);
   }
 
   getTreeItem(element: Element): TreeItem {
     if (element.kind === 'older') return olderItem(element);
-    const row = this.elements.get(element.id)?.row;
+    const row = this.rows.row(element);
     const item = new TreeItem(row?.label ?? element.id, TreeItemCollapsibleState.None);
     item.id = `${element.sandbox}/${element.id}`;
     if (!row) return item;
@@ -87,9 +72,7 @@ class TimelineTree implements TreeDataProvider<Element>, Disposable {
   }
 
   getChildren(element?: Element): Element[] {
-    if (element) return [];
-    const entries: Element[] = this.entries;
-    return this.older ? [...entries, this.older] : entries;
+    return element ? [] : this.rows.elements;
   }
 
   getParent(): undefined {
@@ -99,45 +82,6 @@ class TimelineTree implements TreeDataProvider<Element>, Disposable {
   dispose(): void {
     this.changed.dispose();
   }
-
-  private work(): Entry[] {
-    const { store, selection } = this.app;
-    const sandbox = store.shown;
-    if (this.sandbox !== sandbox?.id) this.elements.clear();
-    this.sandbox = sandbox?.id;
-    const timeline = sandbox && store.timeline(sandbox.id);
-    if (!sandbox || !timeline) {
-      this.order = [];
-      this.older = undefined;
-      return [];
-    }
-    const comparing = selection.comparing?.sandbox === sandbox.id ? selection.comparing.id : undefined;
-    const options = { now: Date.now(), branches: sandbox.branches, comparing };
-    const all = rows(timeline, selection.filter ? { ...options, filter: selection.filter } : options);
-    const changed: Entry[] = [];
-    for (const row of all) {
-      const known = this.elements.get(row.id);
-      if (!known) this.elements.set(row.id, { element: { kind: 'entry', sandbox: sandbox.id, id: row.id }, row });
-      else {
-        if (!sameRow(known.row, row)) changed.push(known.element);
-        known.row = row;
-      }
-    }
-    this.order = all.map((row) => row.id);
-    this.older = timeline.more ? (this.older ?? { kind: 'older', sandbox: sandbox.id }) : undefined;
-    return changed;
-  }
-}
-
-function sameRow(a: Row, b: Row): boolean {
-  return (
-    a.label === b.label &&
-    a.description === b.description &&
-    a.icon === b.icon &&
-    a.tone === b.tone &&
-    a.context === b.context &&
-    a.spoken === b.spoken
-  );
 }
 
 function colourOf(tone: Tone): ThemeColor | undefined {
