@@ -6,15 +6,19 @@
  *   dist/*.wasm            the grammar of bash and what runs it
  *   dist/node_modules/     koffi, reduced to what Linux needs
  *
- *   tsx scripts/build.ts [--out DIR] [--minify] [--no-maps] [--watch]
+ *   tsx scripts/build.ts [--out DIR] [--minify] [--no-maps] [--metafile FILE] [--watch]
+ *
+ *   --metafile FILE   esbuild's account of the extension: which source is in which part
  */
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { type BuildOptions, type BuildResult, build, context, transform } from 'esbuild';
 
 const root = resolve(__dirname, '..');
-const out = process.argv.indexOf('--out');
-const dist = out > 0 ? resolve(process.argv[out + 1]!) : join(root, 'dist');
+const option = (name: string) =>
+  process.argv.includes(name) ? process.argv[process.argv.indexOf(name) + 1] : undefined;
+const dist = resolve(option('--out') ?? join(root, 'dist'));
+const metafile = option('--metafile');
 const version: string = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version;
 
 const common: BuildOptions = {
@@ -52,6 +56,7 @@ const bundles: BuildOptions[] = [
     splitting: true,
     sourcemap: common.sourcemap && 'inline',
     write: false,
+    metafile: true,
     plugins: [{ name: 'as-commonjs', setup: ({ onEnd }) => onEnd(writeAsCommonJs) }],
   },
 ];
@@ -60,7 +65,8 @@ const bundles: BuildOptions[] = [
  * Nine tenths of the extension's code are needed only once there is a connection to a helper, or by those who step: what is
  * imported by a call is in files of its own, so that an editor doesn't read it at every start.
  */
-async function writeAsCommonJs({ outputFiles = [] }: BuildResult): Promise<void> {
+async function writeAsCommonJs({ outputFiles = [], metafile: account }: BuildResult): Promise<void> {
+  if (metafile) writeFileSync(metafile, JSON.stringify(account));
   for (const stale of readdirSync(dist).filter((name) => /^part-.*\.js(\.map)?$/.test(name))) rmSync(join(dist, stale));
   for (const { path, text } of outputFiles) {
     const { minify, target, sourcemap } = common;

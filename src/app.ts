@@ -1,5 +1,6 @@
 import type { Disposable, ExtensionContext, LogOutputChannel } from 'vscode';
 import type { Helper } from './connection/helper.ts';
+import type { Moves } from './terminal/moves.ts';
 import type { Details } from './views/details.ts';
 import type { Selection } from './views/selection.ts';
 import type { Store } from './views/store.ts';
@@ -12,6 +13,7 @@ export interface App {
   readonly store: Store;
   readonly details: Details;
   readonly selection: Selection;
+  readonly moves: Moves;
 }
 
 /** One thing that the extension does: joins itself to VS Code, and leaves when disposed. */

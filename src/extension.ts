@@ -33,7 +33,8 @@ import { runs } from './stepping/documents.ts';
 import { tryInFork } from './stepping/try-in-fork.ts';
 import { sync, wasShown } from './sync.ts';
 import { commandEntries } from './terminal/command-entries.ts';
-import { terminals } from './terminal/terminals.ts';
+import { Moves } from './terminal/moves.ts';
+import { placeOf, terminals } from './terminal/terminals.ts';
 import { Details } from './views/details.ts';
 import { fileTimeline } from './views/file-timeline.ts';
 import { sandboxesView } from './views/sandboxes-view.ts';
@@ -102,8 +103,9 @@ export async function activate(context: ExtensionContext): Promise<TeleportEnvAp
   );
   const store = new Store();
   const details = new Details(helper.ask, store);
-  const app: App = { context, log, helper, store, details, selection: new Selection() };
-  context.subscriptions.push(log, helper, details, ...FEATURES.map((feature) => feature(app)));
+  const moves = new Moves({ helper, store, log }, placeOf);
+  const app: App = { context, log, helper, store, details, selection: new Selection(), moves };
+  context.subscriptions.push(log, helper, details, moves, ...FEATURES.map((feature) => feature(app)));
   context.subscriptions.push((inMachine?.feature ?? noLinuxMachine)(app));
   // Where a sandbox was at work, its status and terminals are there again without a view being opened.
   if (wasShown(app)) void helper.connect();

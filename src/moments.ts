@@ -7,6 +7,7 @@ import { t } from './l10n.ts';
 import { register } from './register.ts';
 import { tell, wordsOf } from './report.ts';
 import { field, type Moment, targetMoment, targetSandbox } from './targets.ts';
+import { notOpenThen } from './terminal/moves.ts';
 import type { Entry } from './views/selection.ts';
 import { duration, nameOf, oneLine } from './views/words.ts';
 
@@ -101,32 +102,35 @@ export async function checkpoint(app: App, argument: unknown, label: string | un
 export async function rollback(app: App, moment: Moment, discard = false): Promise<HeadMoved | undefined> {
   const { sandbox, checkpoint: to } = moment;
   const before = app.store.sandbox(sandbox);
-  let moved: HeadMoved;
+  let came: { moved: HeadMoved; closed: number };
   try {
-    moved = await busy(() => app.helper.ask('checkpoint/rollback', { ...ids(moment), discard }));
+    const ask = () => app.helper.ask('checkpoint/rollback', { ...ids(moment), discard });
+    came = await app.moves.around(sandbox, () => busy(ask));
   } catch (error) {
     if (!(error instanceof HelperError) || error.code !== 'cannotCapture' || discard) throw error;
     // What is now can't be saved, so going back would lose it: the one case in which somebody has to say so.
     const anyway = t('Roll back without saving');
     return (await window.showErrorMessage(wordsOf(error), anyway)) === anyway ? rollback(app, moment, true) : undefined;
   }
-  const came = moved.saved ?? before?.current;
+  const { moved, closed } = came;
+  const left = moved.saved ?? before?.current;
   const agents = app.store.sandbox(sandbox)?.branches.find(({ id }) => id === before?.head)?.agents;
   const words = [t('Back at “{0}” in {1}.', oneLine(nameOf(to), 50), duration(moved.rollbackMs))];
+  if (closed > 0) words.push(notOpenThen(closed));
   if (agents?.length) words.push(t('{0} goes on from there.', agents.join(', ')));
   tell(app.log, words.join(' '), {
     ...(moved.saved === null ? {} : { [t('Undo')]: () => undo(app, sandbox) }),
-    ...(came === undefined || came === to.id
+    ...(left === undefined || left === to.id
       ? {}
       : {
-          [t('Show changes')]: () => commands.executeCommand(COMMANDS.showChanges, { sandbox, from: came, to: to.id }),
+          [t('Show changes')]: () => commands.executeCommand(COMMANDS.showChanges, { sandbox, from: left, to: to.id }),
         }),
   });
   return moved;
 }
 
 async function undo(app: App, sandbox: string): Promise<HeadMoved> {
-  const moved = await busy(() => app.helper.ask('checkpoint/undo', { sandbox }));
+  const { moved } = await app.moves.around(sandbox, () => busy(() => app.helper.ask('checkpoint/undo', { sandbox })));
   const to = app.store.checkpoint(sandbox, moved.checkpoint);
   const name = to ? oneLine(nameOf(to), 50) : moved.checkpoint;
   tell(app.log, t('Rollback undone: at “{0}” in {1}.', name, duration(moved.rollbackMs)));
@@ -145,8 +149,11 @@ export async function fork(app: App, moment: Moment): Promise<string> {
 }
 
 async function makeCurrent(app: App, sandbox: string, branch: string): Promise<void> {
-  const moved = await busy(() => app.helper.ask('branch/promote', { sandbox, branch }));
-  tell(app.log, t('Live fork {0} is current now, in {1}.', branch, duration(moved.rollbackMs)), {
+  const promote = () => app.helper.ask('branch/promote', { sandbox, branch });
+  const { moved, closed } = await app.moves.around(sandbox, () => busy(promote));
+  const words = [t('Live fork {0} is current now, in {1}.', branch, duration(moved.rollbackMs))];
+  if (closed > 0) words.push(notOpenThen(closed));
+  tell(app.log, words.join(' '), {
     ...(moved.saved === null ? {} : { [t('Undo')]: () => undo(app, sandbox) }),
   });
 }

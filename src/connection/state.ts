@@ -33,7 +33,8 @@ export interface Problem {
 export type ConnectionState =
   /** Nobody has asked for it yet. */
   | { readonly kind: 'idle' }
-  | { readonly kind: 'connecting'; readonly attempt: number }
+  /** `after`: what ended the attempt before. */
+  | { readonly kind: 'connecting'; readonly attempt: number; readonly after?: Problem }
   | { readonly kind: 'ready'; readonly handshake: Handshake }
   /** Lost; tried again by itself after a while. */
   | { readonly kind: 'waiting'; readonly attempt: number; readonly delayMs: number; readonly problem: Problem }
@@ -60,7 +61,8 @@ export function next(state: ConnectionState, event: ConnectionEvent): Connection
   switch (event.type) {
     case 'connect':
       if (state.kind === 'connecting' || state.kind === 'ready') return state;
-      return { kind: 'connecting', attempt: state.kind === 'waiting' ? state.attempt + 1 : 1 };
+      if (state.kind === 'waiting') return { kind: 'connecting', attempt: state.attempt + 1, after: state.problem };
+      return { kind: 'connecting', attempt: 1 };
     case 'ready':
       return { kind: 'ready', handshake: event.handshake };
     case 'failed': {

@@ -79,7 +79,7 @@ function choose(app: App, sandbox: string, workspace: string, plan: Plan): Promi
   pick.buttons = [all];
   pick.items = [
     ...group(t('Ready to apply'), fine),
-    ...group(t('Conflicts: tick to overwrite the workspace’s'), conflicting),
+    ...group(t('Conflicts: tick to overwrite'), conflicting),
     ...group(t('Can’t be applied'), impossible),
   ];
   pick.selectedItems = pick.items.filter((item) => item.line?.picked);

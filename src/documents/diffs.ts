@@ -7,7 +7,7 @@ import { t } from '../l10n.ts';
 import { register } from '../register.ts';
 import { field, targetMoment } from '../targets.ts';
 import { nameOf, oneLine } from '../views/words.ts';
-import { MOST_FILES, pairOf, pairsOf, titleOf } from './comparison.ts';
+import { isTooLarge, MOST_FILES, pairOf, pairsOf, titleOf, tooLargeWords } from './comparison.ts';
 import { fileUri, nothingUri } from './file-system.ts';
 
 /** What changed: in a step, since then, between two moments. */
@@ -80,7 +80,9 @@ async function compare(app: App, sandbox: string, from: string, to: string, titl
     app.helper.ask('diff', { sandbox, from, to }),
   );
   const pairs = pairsOf(changes);
-  if (pairs.length === 0) return say(t('{0}: no file changed', title));
+  const tooLarge = tooLargeWords(changes);
+  if (pairs.length === 0)
+    return say(tooLarge ? t('{0}: no file to show. {1}', title, tooLarge) : t('{0}: no file changed', title));
   const shown = pairs.slice(0, MOST_FILES);
   const resources = shown.map(({ path, before, after }): [Uri, Uri | undefined, Uri | undefined] => [
     fileUri({ sandbox, at: after === undefined ? from : to, path }),
@@ -88,6 +90,7 @@ async function compare(app: App, sandbox: string, from: string, to: string, titl
     after === undefined ? undefined : fileUri({ sandbox, at: to, path: after }),
   ]);
   await commands.executeCommand('vscode.changes', titleOf(title, shown.length, pairs.length), resources);
+  if (tooLarge) say(tooLarge);
 }
 
 async function showFile(app: App, sandbox: string, branch: string, path: string): Promise<void> {
@@ -95,6 +98,7 @@ async function showFile(app: App, sandbox: string, branch: string, path: string)
   const known = app.details.get(sandbox, branch)?.changes?.find((c) => c.path === path);
   if (!from) throw new HelperError('unknownBranch', t('There is no branch {0} any more.', branch));
   const change: Change = known ?? { path, kind: 'changed', type: 'file' };
+  if (isTooLarge(change)) return say(tooLargeWords([change])!);
   if (change.type === 'folder' || change.type === 'other') return say(t('{0} has no text to compare', path));
   const { before, after } = pairOf(change);
   const left = before === undefined ? nothingUri(path) : fileUri({ sandbox, at: from, path: before });

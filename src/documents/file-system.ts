@@ -19,13 +19,12 @@ import { SCHEME } from '../ids.ts';
 import { t } from '../l10n.ts';
 import { bytes } from '../views/words.ts';
 import { type Address, addressOf, authorityOf, isLive, NOTHING } from './address.ts';
+import { LARGEST } from './comparison.ts';
 import { FolderWatches } from './folder-watches.ts';
 
 const CHUNK = 4_194_304;
 /** Bytes that one request writes at most. */
 const PART = 8_388_608;
-/** An editor holds no more anyway. */
-const LARGEST = 64_000_000;
 const TYPES: Record<Found['type'], FileType> = {
   file: FileType.File,
   folder: FileType.Directory,

@@ -38,7 +38,8 @@ export function situationOf({ connection, trusted, folder, sandboxes, listed }: 
     case 'idle':
       return 'idle';
     case 'connecting':
-      return connection.attempt > 1 ? 'lost' : 'connecting';
+      if (connection.attempt === 1) return 'connecting';
+      return connection.after?.reason === 'hanging' ? 'hanging' : 'lost';
     case 'waiting':
       return connection.problem.reason === 'hanging' ? 'hanging' : 'lost';
     case 'blocked':

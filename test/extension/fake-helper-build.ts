@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildSync } from 'esbuild';
 import type { ScenarioName } from './scenarios.ts';
@@ -25,6 +25,9 @@ export function makeFakeHelper(folder: string, scenario: ScenarioName, workspace
     path,
     /** Whether the extension has come to it. */
     asked: () => existsSync(join(ordersFolder, 'asked')),
+    /** When it first answered such a request, in milliseconds since the epoch. */
+    answered: (method: string) =>
+      Number(readFileSync(join(ordersFolder, `answered ${method.replace('/', ' ')}`), 'utf8')),
     order: (order: { do: string } & Record<string, unknown>) => {
       const name = join(ordersFolder, `${String(++orders).padStart(6, '0')}.json`);
       writeFileSync(`${name}.part`, JSON.stringify(order));

@@ -3,7 +3,7 @@
  * is asked is validated by the protocol's schemas, and what it has no answer for is an error that names the question.
  * `fake-helper-build.ts` makes a script of it that the extension can run; it takes orders through a folder (see `orders`).
  */
-import { readdirSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createMessageConnection, ResponseError, StreamMessageReader, StreamMessageWriter } from 'vscode-jsonrpc/node';
 import type { ZodType } from 'zod';
@@ -11,7 +11,7 @@ import { BRIDGE_METHODS } from '../../helper/protocol/bridge.ts';
 import type { ErrorCode } from '../../helper/protocol/errors.ts';
 import { METHODS, PROTOCOL_VERSION } from '../../helper/protocol/methods.ts';
 import type { Branch, Change, Checkpoint, Need, Sandbox } from '../../helper/protocol/model.ts';
-import { checkpointOf, makeScenario, type ScenarioName } from './scenarios.ts';
+import { checkpointOf, HUGE, makeScenario, ODD_FILES, type ScenarioName } from './scenarios.ts';
 
 class Refusal extends Error {
   constructor(
@@ -32,6 +32,7 @@ const ordersFolder = process.env.FAKE_HELPER_ORDERS;
 const workspace = process.env.FAKE_HELPER_WORKSPACE ?? '/work';
 const world = makeScenario(scenarioName, workspace, Date.now());
 let connected = false;
+const stalled = new Set<string>();
 let hang = scenarioName === 'hanging';
 
 const connection = createMessageConnection(
@@ -141,7 +142,6 @@ const ran = (p: P) => ({
 
 const ANSWERS: Record<string, (p: P) => unknown> = {
   'teleport/handshake': () => {
-    told();
     if (scenarioName === 'noHelper') throw new Refusal('noHelper', 'No helper is installed on this machine.');
     if (scenarioName === 'old' || scenarioName === 'new') {
       const theirs = scenarioName === 'old' ? 0 : PROTOCOL_VERSION + 2;
@@ -178,6 +178,7 @@ const ANSWERS: Record<string, (p: P) => unknown> = {
       { path: 'config1.json', kind: 'changed', type: 'file', size: 20, conflict: null },
       { path: 'src/new.ts', kind: 'added', type: 'file', size: 20, conflict: null },
       { path: 'ignore_me.txt', kind: 'changed', type: 'file', size: 20, conflict: 'changed' },
+      { path: 'locked/settings.json', kind: 'changed', type: 'file', size: 20, conflict: 'unwritable' },
     ],
     left: [],
   }),
@@ -328,6 +329,16 @@ const ANSWERS: Record<string, (p: P) => unknown> = {
     }
     return {};
   },
+  'session/list': (p) => ({
+    sessions: [...world.screens.keys()].map((id) => ({
+      id,
+      branch: sandboxOf(p.sandbox).head,
+      kind: 'terminal',
+      title: 'bash',
+      running: true,
+      exitCode: null,
+    })),
+  }),
   'session/resize': () => ({}),
   'session/close': (p) => {
     world.screens.delete(p.session);
@@ -341,6 +352,10 @@ const ANSWERS: Record<string, (p: P) => unknown> = {
   },
   diff: (p) => {
     const sandbox = sandboxOf(p.sandbox);
+    if (scenarioName === 'odd') {
+      const changed = p.to === 'k1' ? ODD_FILES : p.to === 'k2' ? ODD_FILES.filter(({ size }) => size === HUGE) : [];
+      return { changes: changed.map(({ path, size }) => ({ ...change('changed', path), size })) };
+    }
     const count = p.to?.startsWith('k') ? find(sandbox, p.to).filesChanged : 2;
     const all = [change('changed', 'config1.json'), change('added', 'src/new.ts'), change('deleted', 'ignore_me.txt')];
     return { changes: all.slice(0, count).filter((c) => !p.path || c.path.startsWith(p.path)) };
@@ -355,6 +370,7 @@ const ANSWERS: Record<string, (p: P) => unknown> = {
   }),
   'file/read': (p) => {
     if (p.at.startsWith('k')) find(sandboxOf(p.sandbox), p.at);
+    if (p.path.endsWith('.png')) return { data: Buffer.alloc(64, '\x89PNG\0').toString('base64'), size: 64, eof: true };
     const text = contents(p);
     return { data: bytes(text), size: text.length, eof: true };
   },
@@ -391,7 +407,8 @@ connection.onRequest('shutdown', () => null);
 connection.onNotification('exit', () => process.exit(0));
 connection.onNotification(() => {});
 connection.onRequest(async (method, params) => {
-  if (hang) return new Promise(() => {});
+  if (method === 'teleport/handshake') told();
+  if (hang || stalled.has(method)) return new Promise(() => {});
   const schemas: Record<string, { params: ZodType }> = { ...METHODS, ...BRIDGE_METHODS };
   const parsed = schemas[method]?.params.safeParse(params ?? {});
   const answer = ANSWERS[method];
@@ -400,7 +417,13 @@ connection.onRequest(async (method, params) => {
     return new ResponseError(-32602, `${method}: ${parsed.error.message}`, { code: 'invalidRequest' });
   if (!connected && !(method in BRIDGE_METHODS)) return new ResponseError(1, 'no helper', { code: 'noHelper' });
   try {
-    return answer(parsed.data as P);
+    const said = answer(parsed.data as P);
+    // When it was first asked that, for those who measure what comes after.
+    if (ordersFolder) {
+      const file = join(ordersFolder, `answered ${method.replace('/', ' ')}`);
+      if (!existsSync(file)) writeFileSync(file, String(Date.now()));
+    }
+    return said;
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     return new ResponseError(1, error.message, { code: error.code, hint: error.hint, ...error.more });
@@ -418,6 +441,11 @@ const ORDERS: Record<string, (order: P) => void> = {
   hang: () => {
     hang = true;
   },
+  /** Requests of that kind are heard and never answered. */
+  stall: ({ method }) => stalled.add(method),
+  label: ({ sandbox = 's1', checkpoint, label }) => ANSWERS['checkpoint/label']!({ sandbox, checkpoint, label }),
+  /** By another client. */
+  remove: ({ sandbox = 's1', checkpoint }) => ANSWERS['checkpoint/delete']!({ sandbox, checkpoint }),
   notify: ({ name, params }) => tell(name, params),
   add: ({ sandbox = 's1', count = 1, ...more }) => {
     for (let i = 0; i < count; i++)

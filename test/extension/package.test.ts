@@ -1,16 +1,34 @@
-/** The package as it is published: made by the command that makes it, for both processors, and what is in it. */
+/**
+ * The package as it is published: made by the command that makes it, for both processors; what is in it; and installed in a real
+ * VS Code, where it sets a machine up by the script that it brings.
+ */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { SETTINGS } from '../../src/ids.ts';
 import { needsMachine } from '../daemon/helper-process.ts';
-import { repository } from '../vscode/paths.ts';
+import { type Editor, startEditor } from '../vscode/harness.ts';
+import { isSetUp, repository } from '../vscode/paths.ts';
+import { waitFor } from '../vscode/waiting.ts';
+import { makeFakeHelper } from './fake-helper-build.ts';
 
 /** All that may be in it. */
 const ALLOWED = [
   /^(\[Content_Types\]\.xml|extension\.vsixmanifest)$/,
   /^extension\/(package\.json|package\.nls\.json|readme\.md|changelog\.md|LICENSE\.txt)$/,
-  /^extension\/media\/(activity-bar\.svg|icon\.png|run-[\w-]+\.json|(walkthrough|try-it)\/[\w-]+\.\w+)$/,
+  /^extension\/media\/(activity-bar\.svg|icon\.png|run-[\w-]+\.json|(walkthrough|try-it|pictures)\/[\w-]+\.\w+)$/,
   /^extension\/dist\/([\w-]+\.(js|wasm)|package\.json|node_modules\/.+)$/,
   /^extension\/multipass\//,
   /^extension\/scripts\/([\w-]+\.sh|criu\/[\w-]+\.patch)$/,
@@ -70,4 +88,97 @@ describe('the package', function () {
     for (const name of ['criu', 'criu-aarch64'])
       assert.match(String(read(`build/${name}/LICENSE`)), /GNU GENERAL PUBLIC/);
   });
+
+  describe('installed', function () {
+    this.timeout(180_000);
+    let place: string;
+    let editor: Editor;
+    let helper: ReturnType<typeof makeFakeHelper>;
+    const welcome = (text: RegExp) =>
+      editor.page.locator('.part.sidebar .welcome-view-content').filter({ hasText: text, visible: true }).first();
+
+    before(async function () {
+      if (!isSetUp()) this.skip();
+      place = mkdtempSync(join(tmpdir(), 'te-package-'));
+      const folder = join(place, 'project');
+      mkdirSync(folder);
+      helper = makeFakeHelper(place, 'noHelper', folder);
+      editor = await startEditor({
+        workspaceFolder: folder,
+        vsix,
+        settings: {
+          [SETTINGS.helperPath]: helper.path,
+          'workbench.editor.useModal': 'off',
+          'terminal.integrated.env.linux': { PATH: `${bashOfItsOwn(place)}:${process.env.PATH}` },
+        },
+        size: { width: 1360, height: 1600 }, // with room for all extensions that run
+      });
+      await editor.changeSettings({ [SETTINGS.helperPath]: helper.path });
+    });
+
+    after(async () => {
+      await editor?.close();
+      if (place) rmSync(place, { recursive: true, force: true });
+    });
+
+    it('is active soon, by the editor’s own account, and asks for no helper before a view is opened', async () => {
+      await editor.command('workbench.action.showRuntimeExtensions');
+      const row = editor.page.locator('.runtime-extensions-editor .extension').filter({ hasText: 'Teleport Env' });
+      const text = await waitFor(async () => {
+        const shown = (await row.count()) > 0 ? await row.first().textContent() : null;
+        return shown && /Activation: (\d+)ms/.exec(shown)?.[1];
+      });
+      console.log(`      activation: ${text} ms`);
+      assert.equal(helper.asked(), false);
+      await editor.openContainer('Teleport Env');
+      await waitFor(async () => helper.asked());
+    });
+
+    it('sets up by the script that is in it, and has nothing to do a second time', async () => {
+      for (const done of [/setup: copying the helper to .*\nsetup: done\./s, /^\s*Done\. Press Enter to go on\.$/]) {
+        await welcome(/installs a helper that runs as root/)
+          .getByText('Set up', { exact: true })
+          .click();
+        const text = await editor.terminalText(/Press Enter/, 120_000);
+        assert.match(text, done);
+        await editor.screenshot('package-set-up');
+        await editor.typeInTerminal('\n');
+        await waitFor(async () => (await editor.page.locator('.terminal-wrapper.active').count()) === 0);
+      }
+      const { extensions } = editor.folders;
+      const [installed] = readdirSync(extensions).filter((name) => /^teleport-env\./.test(name));
+      const script = join(extensions, installed!, 'scripts/setup-linux.sh');
+      assert.deepEqual(readFileSync(join(place, 'ran'), 'utf8'), `${script}\n`.repeat(2));
+      const [version] = readdirSync(join(place, 'opt/teleport-env')).filter((name) => /^[\d.]+-/.test(name));
+      const bundle = (folder: string) => readFileSync(join(folder, 'teleport-env.js'));
+      assert.ok(
+        bundle(join(place, 'opt/teleport-env', version!)).equals(bundle(join(extensions, installed!, 'dist'))),
+        'what was installed is what the package brings',
+      );
+    });
+  });
 });
+
+/**
+ * A folder with a `bash` that runs scripts for real, but with an /opt of their own and no sight of this machine's helper, which
+ * a set-up from another build would replace. Says what it ran.
+ */
+function bashOfItsOwn(place: string): string {
+  const bin = join(place, 'bin');
+  const opt = join(place, 'opt');
+  for (const folder of [bin, opt]) mkdirSync(folder);
+  const file = join(bin, 'bash');
+  writeFileSync(
+    file,
+    `#!/bin/sh
+case \${1:-} in */setup-linux.sh) ;; *) exec /bin/bash "$@" ;; esac
+echo "$1" >>'${place}/ran'
+exec unshare --mount --pid --fork --mount-proc sh -c '
+  mount --bind "$0" /opt
+  [ ! -d /run/systemd ] || mount -t tmpfs tmpfs /run/systemd
+  exec /bin/bash "$@"' '${opt}' "$@"
+`,
+  );
+  chmodSync(file, 0o755);
+  return bin;
+}

@@ -1,6 +1,16 @@
 import type { Checkpoint, Need, Sandbox } from '../../helper/protocol/model.ts';
 
-export type ScenarioName = 'sample' | 'empty' | 'many' | 'large' | 'old' | 'new' | 'noHelper' | 'noCriu' | 'hanging';
+export type ScenarioName =
+  | 'sample'
+  | 'empty'
+  | 'many'
+  | 'large'
+  | 'old'
+  | 'new'
+  | 'noHelper'
+  | 'noCriu'
+  | 'hanging'
+  | 'odd';
 
 export interface World {
   needs: Need[];
@@ -67,6 +77,16 @@ const OK: Need[] = [
     detail: 'CONFIG_MEM_SOFT_DIRTY is off',
     remedy: 'Checkpoints of large programs take longer. A distribution kernel has it.',
   },
+];
+
+const DAY = 86_400_000;
+export const HUGE = 100_000_000;
+/** What a step of the scenario `odd` changed. */
+export const ODD_FILES: readonly { path: string; size: number }[] = [
+  { path: 'a b #1 %20 ?.txt', size: 30 },
+  { path: 'ünïcode “quoted”/-rf *.json', size: 30 },
+  { path: 'logo.png', size: 64 },
+  { path: 'huge.bin', size: HUGE },
 ];
 
 /** Newest first; the head stands on a line of its own making, with one limb beside it. */
@@ -203,10 +223,21 @@ export function makeScenario(name: ScenarioName, workspace: string, now: number)
     world.checkpoints.set('s1', sampleCheckpoints(now));
     world.checkpoints.set('s2', manyCheckpoints(12, now));
   }
+  if (name === 'odd') {
+    const step = { kind: 'run', exitCode: 0, createdAt: new Date(now).toISOString() } as const;
+    world.sandboxes.push(sandboxOf({ id: 's1', name: 'odd', workspace, current: 'k3', checkpoints: 4 }));
+    world.checkpoints.set('s1', [
+      checkpointOf({ ...step, id: 'k3', parent: 'k2', command: 'touch more' }),
+      checkpointOf({ ...step, id: 'k2', parent: 'k1', command: 'make huge', filesChanged: 1 }),
+      checkpointOf({ ...step, id: 'k1', parent: 'k0', command: 'make all of it', filesChanged: ODD_FILES.length }),
+      checkpointOf({ id: 'k0', parent: null, kind: 'root', createdAt: step.createdAt }),
+    ]);
+  }
   if (name === 'many') {
     const current = 'k9999';
     world.sandboxes.push(sandboxOf({ id: 's1', name: 'long-run', workspace, current, checkpoints: 10_000 }));
-    world.checkpoints.set('s1', manyCheckpoints(10_000, now));
+    // Long ago, so that no row is drawn anew only because time passes.
+    world.checkpoints.set('s1', manyCheckpoints(10_000, now - 3 * DAY));
   }
   return world;
 }

@@ -190,13 +190,21 @@ describe('windows of the extension, with the real helper', function () {
       await there.timeline((rows) => rows[0]!.label.startsWith('echo "there'));
     });
 
-    it('close a terminal that was not there yet at that moment', async () => {
+    it('close a terminal that was not there yet at that moment, say so, and show it again when that is undone', async () => {
       await first.inline('sandbox created', 'Roll back');
-      await (await editor.notification(/Back at “sandbox created”/)).close();
+      const toast = await editor.notification(
+        /Back at “sandbox created” in .* 1 terminal was not open then, and closed\./,
+      );
+      await second!.statusBar(/shop: 1 terminal was not open then/);
+      await editor.screenshot('windows-terminal-not-open-then');
       for (const { page } of [editor, second!])
         await waitFor(async () => (await page.locator('.terminal-wrapper.active').count()) === 0);
-      await editor.command('teleportEnv.undoRollback');
+      await toast.click('Undo');
       await (await editor.notification(/Rollback undone/)).close();
+      await editor.typeInTerminal('echo "again [$WHO]"\n');
+      await editor.terminalText(/^again \[first\]$/m);
+      await second!.typeInTerminal('echo "again [$WHO]"\n');
+      await second!.terminalText(/^again \[second\]$/m);
     });
 
     it('ends with a window, and the other goes on', async () => {
@@ -210,6 +218,8 @@ describe('windows of the extension, with the real helper', function () {
 
   describe('that is alone again', () => {
     it('forks: both alive, on the same port, each with its own files', async () => {
+      await editor.command('workbench.action.terminal.killAll');
+      await waitFor(async () => (await editor.page.locator('.terminal-wrapper.active').count()) === 0);
       await editor.command('teleportEnv.openTerminal');
       await editor.terminalText(/[#$] ?$/);
       await editor.typeInTerminal('python3 -m http.server 8123 --bind 127.0.0.1 >/dev/null 2>&1 &\n');

@@ -16,6 +16,8 @@ describe('what the views have to say', () => {
     assert.equal(says({ connection: { kind: 'idle' } }), 'idle');
     assert.equal(says({ connection: { kind: 'connecting', attempt: 1 } }), 'connecting');
     assert.equal(says({ connection: { kind: 'connecting', attempt: 2 } }), 'lost');
+    const after = { reason: 'hanging', message: 'no answer' } as const;
+    assert.equal(says({ connection: { kind: 'connecting', attempt: 2, after } }), 'hanging');
     const problem = { reason: 'helperNew', message: '' } as const;
     assert.equal(says({ connection: { kind: 'blocked', problem } }), 'helperNew');
     const hanging = { kind: 'waiting', attempt: 1, delayMs: 1, problem: { reason: 'hanging', message: '' } } as const;
