@@ -47,3 +47,9 @@ export function span(value: string): number {
   const unit = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }[match[2] as 's' | 'm' | 'h' | 'd'];
   return Math.round(Number(match[1]) * unit);
 }
+
+/** A folder's path. An empty one, from a variable that is not set, would mean the current folder. */
+export function folderPath(value: string): string {
+  if (value === '') throw new InvalidArgumentError('A folder is wanted, not an empty word.');
+  return value;
+}

@@ -4,6 +4,7 @@ import type { Sandbox } from '../protocol/model.ts';
 import { brief, printable } from './text.ts';
 
 const CHECKPOINT = /^k[0-9]{1,9}$/;
+const BRANCH = /^b[0-9]{1,9}$/;
 const PLACE = /^[kb][0-9]{1,9}$/;
 
 /**
@@ -74,6 +75,11 @@ export function splitDiff(words: string[], given?: string): { sandbox?: string; 
   const { sandbox, rest } = splitWords(words, withTo ? ['FROM', 'TO'] : ['FROM'], given);
   const [from, to] = rest.map(asPlace);
   return { sandbox, from: from!, to };
+}
+
+export function asBranch(word: string): string {
+  if (BRANCH.test(word)) return word;
+  throw new TeleportError('unknownBranch', `there is no live fork ${brief(word)}: it looks like b3`);
 }
 
 export function asCheckpoint(word: string): string {

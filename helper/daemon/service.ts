@@ -502,8 +502,15 @@ export class Service {
       const sandbox = this.find(client, params.sandbox);
       const asked = await sandbox.branch(params.branch);
       sandbox.branches.expect(params.expect);
-      const undoTo =
-        params.undoOnFail && asked.id === sandbox.record.head ? await sandbox.before(params.line, asked) : null;
+      if (params.undoOnFail && asked.id !== sandbox.record.head)
+        throw new TeleportError(
+          'invalidRequest',
+          'a live fork is not taken back: only the head has an undo on failure',
+          {
+            hint: 'discard the fork, or run the line in the head',
+          },
+        );
+      const undoTo = params.undoOnFail ? await sandbox.before(params.line, asked) : null;
       const branch = asked.latest;
       branch.unasked = false;
       const ran = await branch.shell.run(params.line, {

@@ -244,6 +244,19 @@ describe('the contract of the command line', function () {
     const { branch } = await ask(['fork', 'api', 'k1'], { branch: 'string' });
     assert.match(branch, /^b\d+$/);
     assert.equal((await ok(['exec', '--branch', branch, '--', 'cat', 'a.txt'])).stdout, 'v1\n');
+    assert.equal((await ask(['discard', 'api', branch], { discarded: 'string' })).discarded, branch);
+  });
+
+  it('keep: head, checkpoint, saved', async () => {
+    const before = await ask(['log'], { head: 'string' });
+    const { branch } = await ask(['fork', 'api', 'k1'], { branch: 'string' });
+    await ok(['exec', '--branch', branch, '--', 'sh', '-c', 'echo forked > a.txt']);
+    const kept = await ask(['keep', branch], { head: 'string', checkpoint: 'string' });
+    assert.equal(kept.head, branch);
+    assert.equal((await ok(['exec', '--', 'cat', 'a.txt'])).stdout, 'forked\n');
+    await ask(['undo', 'api'], { head: 'string' });
+    assert.equal((await ok(['exec', '--', 'cat', 'a.txt'])).stdout, 'v1\n');
+    assert.notEqual((await ask(['log'], { head: 'string' })).head, before.head);
   });
 
   it('try: exitCode, changes, branch; --keep', async () => {

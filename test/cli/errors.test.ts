@@ -110,6 +110,8 @@ describe('errors of the command line', function () {
       ...['exec', 'run', 'try', 'bisect'].map((c) => [c, 'nobody', '--', 'true']),
       ...['rollback', 'fork', 'diff'].map((c) => [c, 'nobody', 'k0']),
       ['cat', 'nobody', 'k0', 'a.txt'],
+      ['keep', 'nobody', 'b1'],
+      ['discard', 'nobody', 'b1'],
       ['label', 'nobody', 'k0', 'x'],
       ['forward', 'nobody', '80'],
     ];
@@ -117,6 +119,26 @@ describe('errors of the command line', function () {
     await refused(['log'], 1, 'unknownSandbox', { cwd: '/' });
     await told(['log', 'nobody'], 1, /there is no sandbox nobody — teleport-env list shows yours/);
     await told(['shell', 'nobody'], 1, /there is no sandbox nobody/);
+  });
+
+  it('an empty word where a folder is wanted, as of a variable that is not set', async () => {
+    for (const argv of [
+      ['up', '--workspace', ''],
+      ['apply', 'api', '--to', ''],
+      ['git', 'fetch', 'api', '--to', ''],
+    ])
+      await refused(argv, 1, 'invalidRequest');
+  });
+
+  it('an undo on failure in a live fork', async () => {
+    const { branch } = await ask('fork', 'k0');
+    const error = await refused(['run', '--branch', branch, '--undo-on-fail', '--', 'false'], 1, 'invalidRequest');
+    assert.match(error.message, /fork/);
+    assert.equal((await ask('exec', '--branch', branch, '--', 'cat', 'a.txt')).stdout, 'one\n');
+    await ask('discard', branch);
+    await refused(['discard', branch], 1, 'unknownBranch');
+    await refused(['keep', branch], 1, 'unknownBranch');
+    await refused(['discard', '../b1'], 1, 'unknownBranch');
   });
 
   it('unknown checkpoint, branch and file', async () => {

@@ -5,6 +5,7 @@ import type { TeleportError } from '../../protocol/errors.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { CommandFailure } from '../failure.ts';
+import { folderPath } from '../options.ts';
 import { asPlace, only } from '../target.ts';
 import { count, printable, table } from '../text.ts';
 import { changeTable } from './changes.ts';
@@ -34,7 +35,7 @@ export function registerApply(program: Command, ctx: Context): void {
     examples: ['apply', 'apply api --dry-run', 'apply --patch > work.patch'],
     options: (command) =>
       command
-        .option('--to <dir>', 'to another folder')
+        .option('--to <dir>', 'to another folder', folderPath)
         .option('--patch', 'print a patch for git apply instead, of all since the sandbox was made')
         .option('--force', 'overwrite what changed in the workspace too')
         .option('--from <place>', 'as of a checkpoint or live fork (default: as it is now)')

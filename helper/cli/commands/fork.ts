@@ -5,7 +5,7 @@ import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { write } from '../io.ts';
 import { seconds } from '../options.ts';
-import { asCheckpoint, splitWords } from '../target.ts';
+import { asBranch, asCheckpoint, splitWords } from '../target.ts';
 import { count, duration } from '../text.ts';
 import { changeTable } from './changes.ts';
 import { stepText } from './checkpoint.ts';
@@ -36,6 +36,33 @@ export function registerFork(program: Command, ctx: Context): void {
       );
     },
   });
+  define<{ discard?: boolean }>(program, ctx, {
+    usage: 'keep [SANDBOX] BRANCH',
+    summary: 'make a live fork the current one; what was current is saved first',
+    answers: 'head, checkpoint, saved',
+    examples: ['keep b4', 'keep api b4 --discard'],
+    options: (command) => command.option('--discard', 'drop what was current instead'),
+    action: async (ctx, words, options) => {
+      const { sandbox: named, branch } = branchOf(words, options.sandbox);
+      const { id } = await ctx.sandbox(named);
+      const discard = options.discard ?? false;
+      const moved = await (await ctx.helper()).request('branch/promote', { sandbox: id, branch, discard });
+      const saved = moved.saved === null ? '' : `; what was current is ${moved.saved}`;
+      await ctx.answer({ ...moved }, `${ctx.style.good('✓')} ${branch} is the current one${saved}\n`);
+    },
+  });
+  define(program, ctx, {
+    usage: 'discard [SANDBOX] BRANCH',
+    summary: 'end a live fork; its files and processes are dropped',
+    answers: 'discarded',
+    examples: ['discard b4'],
+    action: async (ctx, words, options) => {
+      const { sandbox: named, branch } = branchOf(words, options.sandbox);
+      const { id } = await ctx.sandbox(named);
+      await (await ctx.helper()).request('branch/discard', { sandbox: id, branch });
+      await ctx.answer({ discarded: branch }, `${ctx.style.good('✓')} ${branch} is gone\n`);
+    },
+  });
   define<TryOptions>(program, ctx, {
     usage: "try [SANDBOX] -- 'SHELL LINE'",
     summary: 'run a line in a live fork: what would it do?',
@@ -52,6 +79,11 @@ export function registerFork(program: Command, ctx: Context): void {
       await tryLine(ctx, id, line, options);
     },
   });
+}
+
+function branchOf(words: string[], given?: string): { sandbox?: string; branch: string } {
+  const { sandbox, rest } = splitWords(words, ['BRANCH'], given);
+  return { sandbox, branch: asBranch(rest[0]!) };
 }
 
 async function tryLine(

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
+import { folderPath } from '../options.ts';
 import { asPlace, only, splitWords } from '../target.ts';
 import { count, printable, table } from '../text.ts';
 
@@ -81,7 +82,7 @@ export function registerGit(program: Command, ctx: Context): void {
 function places(command: Command): Command {
   return command
     .option('--from <place>', 'as of a checkpoint or live fork (default: as it is now)')
-    .option('--to <dir>', "another folder with a repository (default: the sandbox's workspace)");
+    .option('--to <dir>', "another folder with a repository (default: the sandbox's workspace)", folderPath);
 }
 
 function placeOf({ from }: GitOptions): string | undefined {

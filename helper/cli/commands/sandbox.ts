@@ -7,7 +7,7 @@ import type { Sandbox } from '../../protocol/model.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { insideEnv, parsePairs } from '../environment.ts';
-import { collect, oneOf, positive, size } from '../options.ts';
+import { collect, folderPath, oneOf, positive, size } from '../options.ts';
 import { only } from '../target.ts';
 import { count, duration, printable, table } from '../text.ts';
 import { runSetUp, setUpLine } from './set-up.ts';
@@ -35,7 +35,7 @@ export function registerSandbox(program: Command, ctx: Context): void {
     examples: ['up', 'up --workspace ~/api --name api --network nat', "up --on-create 'npm ci' --memory 4G"],
     options: (command) =>
       command
-        .option('--workspace <dir>', 'the folder (default: the current one)')
+        .option('--workspace <dir>', 'the folder (default: the current one)', folderPath)
         .option('--name <name>', "a name of your own (default: the folder's)")
         .option('--base <dir|image.tar>', "stand on another system than the host's")
         .option('--network <kind>', 'none or nat', oneOf('none', 'nat'))
