@@ -1,5 +1,6 @@
 /** The unix socket: admits by the kernel's word for who is there, validates every message, dispatches, turns errors into answers. */
-import { chmodSync, mkdirSync, unlinkSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdirSync, unlinkSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { ErrorCodes, ResponseError } from 'vscode-jsonrpc';
@@ -30,11 +31,12 @@ export async function listen(service: Service, options: ServerOptions): Promise<
     // there was none
   }
   const server = createServer((socket) => serve(socket, service, options));
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(options.socket, resolve);
-  });
-  chmodSync(options.socket, 0o666); // who may is decided by uid, below
+  // Who may is decided by uid, below. It is born open to all: one that came before a chmod would be turned away.
+  const usual = process.umask(0o111);
+  const listening = once(server, 'listening');
+  server.listen(options.socket); // binds before it returns
+  process.umask(usual);
+  await listening;
   return server;
 }
 

@@ -1,8 +1,10 @@
 /** One helper at a time has a state folder, whoever starts how many. Needs root. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { Connection } from '../../helper/client/connection.ts';
 import { HelperProcess, needsMachine, workspace } from '../daemon/helper-process.ts';
 import { build, program } from './program.ts';
@@ -50,6 +52,25 @@ describe('serve', function () {
     rmSync(unfinished, { recursive: true });
     const ran = await call(['run', 'api', '--no-checkpoint', '--', 'echo $X; jobs -r | wc -l']);
     assert.equal(ran.stdout, '1\n1\n');
+  });
+
+  it('has a socket that is open to all from the first moment', async () => {
+    // Looks without a pause, as no process that has other work to do could.
+    const look = `import os, stat, sys
+modes = set()
+while os.getppid() == ${process.pid} and not os.path.exists(sys.argv[2]):
+    try: modes.add(oct(stat.S_IMODE(os.stat(sys.argv[1]).st_mode)))
+    except FileNotFoundError: pass
+print(*modes)`;
+    const over = join(dir, 'over');
+    const looking = promisify(execFile)('python3', ['-c', look, helper.socket, over]);
+    for (let i = 0; i < 5; i++) {
+      await helper.kill('SIGTERM');
+      rmSync(helper.socket, { force: true });
+      await helper.restart();
+    }
+    writeFileSync(over, '');
+    assert.equal((await looking).stdout, '0o666\n');
   });
 
   it('says where its state cannot stand', async () => {
