@@ -7,7 +7,6 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
-  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -19,11 +18,11 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '../../helper/client/connection.ts';
 import { HelperProcess, needsMachine, workspace } from '../daemon/helper-process.ts';
-import { build, PROGRAM, type ProgramOptions, program } from './program.ts';
+import { build, copyForUsers, PROGRAM, type ProgramOptions, program } from './program.ts';
 import { json, type Ran } from './run-cli.ts';
 
 const USER = 1503;
@@ -35,6 +34,7 @@ describe('errors of the command line', function () {
   /** Folders for all to read: workspaces, and a copy of the program for a plain user. */
   let dir: string;
   let ws: string;
+  let users: string;
 
   before(async function () {
     needsMachine(this);
@@ -43,8 +43,7 @@ describe('errors of the command line', function () {
     helper.admit(USER);
     dir = realpathSync(mkdtempSync(join(tmpdir(), 'cli-errors-')));
     chmodSync(dir, 0o755);
-    cpSync(PROGRAM, join(dir, 'teleport-env.js'));
-    cpSync(join(dirname(PROGRAM), 'node_modules'), join(dir, 'node_modules'), { recursive: true });
+    users = copyForUsers(dir);
     ws = join(dir, 'api');
     mkdirSync(ws);
     writeFileSync(join(ws, 'a.txt'), 'one\n');
@@ -62,7 +61,7 @@ describe('errors of the command line', function () {
   const call = (argv: string[], options: ProgramOptions = {}): Promise<Ran> =>
     program(argv, {
       cwd: ws,
-      ...(options.uid === undefined ? {} : { path: join(dir, 'teleport-env.js') }),
+      ...(options.uid === undefined ? {} : { path: users }),
       ...options,
       env: { TELEPORT_ENV_SOCKET: helper.socket, ...options.env },
     });

@@ -1,7 +1,8 @@
 /** The command line as people have it: the built program, in a process of its own. */
 import { spawn, spawnSync } from 'node:child_process';
+import { cpSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Ran } from './run-cli.ts';
 
 const root = resolve(__dirname, '../..');
@@ -24,6 +25,14 @@ export function build(): void {
     cwd: root,
   });
   if (status !== 0) throw new Error(`the build failed: ${stderr}`);
+}
+
+/** A copy in a folder that plain users can read, whatever folder this one is in. Returns its path. */
+export function copyForUsers(folder: string): string {
+  const path = join(folder, 'teleport-env.js');
+  cpSync(PROGRAM, path);
+  cpSync(join(dirname(PROGRAM), 'node_modules'), join(folder, 'node_modules'), { recursive: true });
+  return path;
 }
 
 /** Runs it to its end. */

@@ -20,7 +20,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Connection } from '../../helper/client/connection.ts';
-import { build, program } from '../cli/program.ts';
+import { build, copyForUsers, program } from '../cli/program.ts';
 import { HelperProcess, needsMachine } from '../daemon/helper-process.ts';
 import { GIT_ENV, git as gitOfRoot, newRepository } from '../git/repositories.ts';
 
@@ -32,6 +32,7 @@ describe('apply by a plain user', function () {
   let connection: Connection;
   let sandbox: string;
   let top: string;
+  let path: string;
   let ws: string;
   let count = 0;
 
@@ -44,6 +45,7 @@ describe('apply by a plain user', function () {
     top = realpathSync(mkdtempSync(join(tmpdir(), 'apply-user-')));
     chmodSync(top, 0o755);
     chownSync(top, UID, UID);
+    path = copyForUsers(top);
   });
   after(async () => {
     await helper?.stop();
@@ -56,7 +58,7 @@ describe('apply by a plain user', function () {
     XDG_STATE_HOME: join(top, 'state'),
     NO_COLOR: '1',
   });
-  const call = (...argv: string[]) => program(argv, { cwd: ws, env: env(), uid: UID });
+  const call = (...argv: string[]) => program(argv, { cwd: ws, env: env(), uid: UID, path });
   async function ok(...argv: string[]): Promise<string> {
     const done = await call(...argv);
     assert.equal(done.code, 0, `${argv.join(' ')}: ${done.stdout}${done.stderr}`);

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '../../helper/client/connection.ts';
@@ -54,8 +53,7 @@ export class Rig {
     }
     const path = join(this.helper.dir, 'relay.sock');
     rmSync(path, { force: true });
-    const words = ['--require', createRequire(__filename).resolve('tsx/cjs'), join(__dirname, 'relay.ts')];
-    this.relay = spawn(process.execPath, [...words, path, this.helper.socket, String(this.uid)], {
+    this.relay = spawn(process.execPath, [join(__dirname, 'relay.cjs'), path, this.helper.socket, String(this.uid)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     await new Promise((ready, reject) => {
