@@ -3,7 +3,7 @@
  * 3 (us), one line for people, one object for programs, a stack only for who asks. Needs root.
  */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
@@ -229,6 +229,30 @@ describe('errors of the command line', function () {
     const old = await refused(['list'], 2, 'criuTooOld', { env: env(resolve(__dirname, 'programs/old-criu')) });
     assert.match(`${old.message} ${old.hint}`, /CRIU 3\.17\.1 is too old .*4\.1 or later.*npm run setup/);
     await told(['list'], 2, /3\.17\.1 is too old/, { env: env(resolve(__dirname, 'programs/old-criu')) });
+  });
+
+  it('an installed helper that others than root could write is not run as root', async () => {
+    const opt = `/opt/teleport-env/${JSON.parse(readFileSync(resolve(__dirname, '../../package.json'), 'utf8')).version}`;
+    // With an /opt and a /run of its own: no service manager, no helper that runs.
+    const alone = `mount -t tmpfs -o mode=755 tmpfs /opt && mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p ${opt} && echo 'console.log("ran")' >${opt}/teleport-env.js &&
+      chmod "$1" ${opt}/teleport-env.js && shift && exec "$@"`;
+    const list = (mode: string) =>
+      new Promise<string>((done) =>
+        execFile(
+          'unshare',
+          ['--mount', 'sh', '-c', alone, '-', mode, process.execPath, PROGRAM, 'list', '--json'],
+          { env: { PATH: process.env.PATH, HOME: '/dev/null' } },
+          (_, stdout) => done(stdout),
+        ),
+      );
+    const { error } = JSON.parse(await list('666'));
+    assert.deepEqual(
+      [error.code, error.message.includes(`${opt}/teleport-env.js`)],
+      ['notAllowed', true],
+      error.message,
+    );
+    // The same that only root can write is run: not a helper, but that is another error.
+    assert.equal(JSON.parse(await list('644')).error.code, 'noHelper');
   });
 
   it('in a chroot, where the kernel makes no user namespace', async () => {

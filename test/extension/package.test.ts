@@ -155,6 +155,8 @@ describe('the package', function () {
         bundle(join(place, 'opt/teleport-env', version!)).equals(bundle(join(extensions, installed!, 'dist'))),
         'what was installed is what the package brings',
       );
+      const others = ['-not', '-uid', '0', '-o', '-not', '-type', 'l', '-perm', '/022'];
+      assert.equal(execFileSync('find', [join(place, 'opt/teleport-env'), ...others], { encoding: 'utf8' }), '');
     });
   });
 });
