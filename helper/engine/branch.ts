@@ -155,11 +155,12 @@ export async function activate(
   const hopeless = new AbortController();
   checked?.catch(() => hopeless.abort()); // told below
   let watch: NodeJS.Timeout | undefined;
+  const { ahead } = options;
+  const pidOf = { root: 0 };
   try {
     faultPoint('branch:prepared');
-    const criu = options.ahead?.waiting ? options.ahead : beginRestore(machine, ground.cgroup);
+    const criu = ahead?.waiting ? ahead : beginRestore(machine, ground.cgroup);
     criu.proceed(overlayArguments(overlayOf(ground)));
-    const pidOf = { root: 0 };
     const { pid } = await restore(
       criu,
       {
@@ -196,6 +197,9 @@ export async function activate(
     return { pid, startTime, cgroup };
   } catch (cause) {
     await abandon(ground, cgroup);
+    // Killed while it waited, by whoever is short of memory: that is no fault of the image.
+    if (ahead?.signalled && pidOf.root === 0 && !hopeless.signal.aborted)
+      return await activate(machine, ground, image, { ...options, ahead: undefined }, steps);
     await checked; // that the image is damaged says more than what CRIU found
     throw explainRestore(cause, ground);
   } finally {

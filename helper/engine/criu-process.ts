@@ -93,9 +93,9 @@ export class CriuProcess {
     return this.said;
   }
 
-  /** It still waits. */
+  /** It still waits, for all that is known: one that was just killed may not have been heard of. */
   get waiting(): boolean {
-    return !this.over;
+    return !this.over && !this.socket.destroyed;
   }
 
   /** Ends the wait of `enter --wait`: it goes on with these words as well. */

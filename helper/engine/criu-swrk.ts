@@ -54,6 +54,7 @@ export async function converse(criu: CriuLaunch | CriuProcess, request: Request,
 /** Sends the request, answers notifications, resolves with the response or, when the other side hung up, nothing. */
 function exchange(socket: Socket, request: Request, talk: Talk): Promise<Response | undefined> {
   return new Promise((resolve, reject) => {
+    if (socket.destroyed) return resolve(undefined); // its end was seen already, and would not be told again
     // One packet is one read: libuv reads at most 64 KiB at a time and CRIU's messages are far below that.
     socket.on('data', (packet: Buffer) => {
       let message: Response;

@@ -134,7 +134,7 @@ export class Rig {
     if (path) assert.equal(moved.path, path, 'way of the rollback');
   }
 
-  /** A rollback that finds no standby. */
+  /** A rollback that finds no standby; and the CRIU that was begun ahead it finds killed, as by a machine short of memory. */
   async coldRollback(checkpoint: string): Promise<void> {
     const shown = (await this.get()).branches.map(({ id }) => `${this.sandbox}-${id}`);
     for (const group of this.helper.liveBranches()) {
