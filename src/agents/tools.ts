@@ -28,6 +28,8 @@ interface Tool<I> {
   doing(input: I): string;
   /** Something is lost, or the real folder written: asked before. */
   confirm?(input: I): string | undefined;
+  /** It may move the head by itself. */
+  moves?(input: I): boolean;
   act(app: App, sandbox: string, input: I): Promise<string>;
 }
 
@@ -37,6 +39,7 @@ const MOST_PATHS = 100;
 export const TOOLS: { [N in keyof Inputs]: Tool<Inputs[N]> } = {
   run: {
     doing: ({ line }) => t('Running “{0}” in the sandbox', oneLine(line, 60)),
+    moves: ({ undoOnFail = false }) => undoOnFail,
     act: async ({ helper }, sandbox, { line, note, undoOnFail = false }) => {
       const params = { sandbox, line, undoOnFail, ...(note === undefined ? {} : { note }) };
       const ran = await helper.ask('run', params, { timeoutMs: 0 });
@@ -63,6 +66,7 @@ export const TOOLS: { [N in keyof Inputs]: Tool<Inputs[N]> } = {
       discard
         ? t('Roll back to {0} without keeping where the sandbox is now? This can’t be undone.', checkpoint)
         : undefined,
+    moves: () => true,
     act: async ({ helper }, sandbox, { checkpoint, discard = false }) => {
       const moved = await helper.ask('checkpoint/rollback', { sandbox, checkpoint: checkpoint as never, discard });
       const kept = moved.saved === null ? '' : ` ${moved.saved} keeps where it was.`;
@@ -140,6 +144,7 @@ async function perform(app: App, tool: Tool<unknown>, input: unknown, news: News
   const { shown } = app.store;
   if (!shown) throw new HelperError('unknownSandbox', t('There is no sandbox yet.'), t('The user creates one.'));
   const told = news.since(shown.id, (id) => app.store.checkpoint(shown.id, id));
-  const text = await news.own(() => tool.act(app, shown.id, input));
+  const act = () => tool.act(app, shown.id, input);
+  const text = await (tool.moves?.(input) ? news.own(act) : act());
   return told ? `${told}\n\n${text}` : text;
 }

@@ -112,6 +112,8 @@ describe('the extension with the real helper', function () {
     const toast = await editor.notification(/Back at “sandbox created”/);
     await toast.click('Undo');
     await (await editor.notification(/Rollback undone/)).close();
+    // Its terminal, which was not there at the beginning, comes back with it.
+    await editor.terminalText(/^\/usr here 3 1$/m);
   });
 
   it('shows what a step changed', async () => {
