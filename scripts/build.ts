@@ -33,8 +33,12 @@ const common: BuildOptions = {
   legalComments: 'none',
   logLevel: 'warning',
   define: { TELEPORT_ENV_VERSION: JSON.stringify(version) },
-  // Its other build finds its own place by import.meta, which a CommonJS bundle has not.
-  alias: { 'web-tree-sitter': join(root, 'node_modules/web-tree-sitter/web-tree-sitter.cjs') },
+  alias: {
+    // Its other build finds its own place by import.meta, which a CommonJS bundle has not.
+    'web-tree-sitter': join(root, 'node_modules/web-tree-sitter/web-tree-sitter.cjs'),
+    // Its other build requires its parts in a way that a bundler does not see.
+    'jsonc-parser': join(root, 'node_modules/jsonc-parser/lib/esm/main.js'),
+  },
 };
 
 const bundles: BuildOptions[] = [

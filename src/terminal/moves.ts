@@ -68,7 +68,9 @@ export class Moves implements Disposable {
     try {
       const { sessions } = await this.app.helper.ask('session/list', { sandbox });
       const here = new Map<string, boolean>(sessions.map(({ id, running }) => [id, running]));
-      const gone = before.filter(({ place }) => !here.has(place.session));
+      // Word of a move that this window made comes after its answer: a terminal may still be closing then.
+      const known = new Set<string>(earlier.map(({ place }) => place.session));
+      const gone = before.filter(({ place }) => !here.has(place.session) && !known.has(place.session));
       for (const one of earlier) if (here.get(one.place.session)) this.showAgain(one);
       this.closed.set(sandbox, [...earlier.filter(({ place }) => !here.has(place.session)), ...gone]);
       return gone.length;

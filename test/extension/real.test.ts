@@ -114,11 +114,12 @@ describe('the extension with the real helper', function () {
     await (await editor.notification(/Rollback undone/)).close();
     // Its terminal, which was not there at the beginning, comes back with it.
     await editor.terminalText(/^\/usr here 3 1$/m);
+    const tabs = await editor.page.locator('.terminal-tabs-entry').allInnerTexts();
+    assert.equal(tabs.filter((tab) => tab.includes('api-server')).length, 1, tabs.join());
   });
 
   it('shows what a step changed', async () => {
-    await editor.command('teleportEnv.openTerminal');
-    await editor.terminalText(/[#$] ?$/);
+    await step(`cd ${folder}; WHERE=there`);
     await step("sed -i 's/v1/v2/g' *.json");
     await away();
     await row(/^sed -i/).click();
