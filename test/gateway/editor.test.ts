@@ -10,6 +10,7 @@ import { sideBar } from '../extension/side-bar.ts';
 import { stageExtension } from '../extension/stage.ts';
 import { type Editor, startEditor } from '../vscode/harness.ts';
 import { isSetUp } from '../vscode/paths.ts';
+import { waitFor } from '../vscode/waiting.ts';
 import { completion, json, Provider } from './provider.ts';
 
 const KEY = 'sk-typed-into-the-box-8d21';
@@ -104,13 +105,20 @@ describe('the model gateway in VS Code', function () {
     await editor.statusBar(/1k tokens/);
     const rows = await editor.treeRows(TIMELINE, (all) => all.some(({ label }) => label.startsWith('curl -s')));
     assert.ok(rows.length > 1);
-    const { row } = sideBar(() => editor);
-    await row(/^curl -s/).hover();
-    await editor.page
+    const { row, away } = sideBar(() => editor);
+    const hover = editor.page
       .locator('.monaco-hover')
       .getByText(/1 model request · 1,000 tokens in/)
-      .first()
-      .waitFor();
+      .first();
+    // A row that is drawn anew under the mouse loses its hover.
+    await waitFor(async () => {
+      await away();
+      await row(/^curl -s/).hover();
+      return hover.waitFor({ timeout: 4000 }).then(
+        () => true,
+        () => false,
+      );
+    });
     await editor.screenshot('gateway-hover');
     const text = await editor.page.locator('.monaco-hover').first().textContent();
     assert.match(text ?? '', /cost 0\.0033/);
