@@ -49,7 +49,7 @@ async function main(): Promise<void> {
     await editor.openContainer('Teleport Env');
     await editor.command('teleportEnv.createSandbox');
     await timeline((rows) => rows.length === 1);
-    await editor.command('teleportEnv.openTerminal');
+    await editor.newTerminal('teleportEnv.openTerminal');
     await editor.terminalText(/[#$] ?$/);
     await step("PS1='$ '; clear");
     await frame(1);

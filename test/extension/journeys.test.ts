@@ -140,7 +140,7 @@ describe('the extension in a real VS Code, with a scripted helper', function () 
   });
 
   it('has a terminal whose commands become entries', async () => {
-    await editor.command('teleportEnv.openTerminal');
+    await editor.newTerminal('teleportEnv.openTerminal');
     await editor.terminalText(/me@box:~\/api-server\$/);
     await editor.typeInTerminal('make it so\n');
     await editor.terminalText(/you said make it so/);

@@ -85,7 +85,7 @@ describe('the extension with the real helper', function () {
   });
 
   it('makes each command of its terminal an entry', async () => {
-    await editor.command('teleportEnv.openTerminal');
+    await editor.newTerminal('teleportEnv.openTerminal');
     await editor.terminalText(/[#$] ?$/);
     await step(`python3 -c '${COUNTER}' &`);
     await step('cd /usr; WHERE=here; sleep 1');

@@ -137,7 +137,7 @@ describe('windows of the extension, with the real helper', function () {
       .click();
     await first.sandboxes((rows) => rows[0]?.label === 'empty' && /^running/.test(rows[0].description));
     await first.timeline((rows) => rows.length === 1 && rows[0]!.label === 'sandbox created');
-    await editor.command('teleportEnv.openTerminal');
+    await editor.newTerminal('teleportEnv.openTerminal');
     await editor.terminalText(/[#$] ?$/);
     await editor.typeInTerminal('echo first >first.txt\n');
     await first.timeline((rows) => /1 file ← current$/.test(rows[0]!.description));
@@ -162,9 +162,9 @@ describe('windows of the extension, with the real helper', function () {
 
     it('show the same, and what either does', async () => {
       await there.sandboxes((rows) => rows[0]?.label === 'shop' && /^running/.test(rows[0].description));
-      await editor.command('teleportEnv.openTerminal');
+      await editor.newTerminal('teleportEnv.openTerminal');
       await editor.terminalText(/[#$] ?$/);
-      await second!.command('teleportEnv.openTerminal');
+      await second!.newTerminal('teleportEnv.openTerminal');
       await second!.terminalText(/[#$] ?$/);
       await editor.typeInTerminal('WHO=first; echo v2 >price.txt\n');
       const done = (rows: { label: string; description: string }[]) =>
@@ -227,7 +227,7 @@ describe('windows of the extension, with the real helper', function () {
     it('forks: both alive, on the same port, each with its own files', async () => {
       await editor.command('workbench.action.terminal.killAll');
       await waitFor(async () => (await editor.page.locator('.terminal-wrapper.active').count()) === 0);
-      await editor.command('teleportEnv.openTerminal');
+      await editor.newTerminal('teleportEnv.openTerminal');
       await editor.terminalText(/[#$] ?$/);
       await editor.typeInTerminal('python3 -m http.server 8123 --bind 127.0.0.1 >/dev/null 2>&1 &\n');
       await first.timeline(

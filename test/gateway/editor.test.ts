@@ -72,7 +72,7 @@ describe('the model gateway in VS Code', function () {
     assert.equal(await box.getAttribute('type'), 'password');
     await editor.screenshot('gateway-key');
     await editor.answer(KEY);
-    await editor.command('teleportEnv.openTerminal');
+    await editor.newTerminal('teleportEnv.openTerminal');
     await editor.terminalText(/[#$] ?$/);
     await editor.command('teleportEnv.startGateway');
     const told = await editor.notification(/can ask models now.*open before needs a line that you paste/);
@@ -94,7 +94,7 @@ describe('the model gateway in VS Code', function () {
   });
 
   it('a program in a new terminal asks, without a network and without the key; the timeline tells what it took', async () => {
-    await editor.command('teleportEnv.openTerminal');
+    await editor.newTerminal('teleportEnv.openTerminal');
     await editor.terminalText(/[#$] ?$/);
     const body = '{"model":"tester-1","messages":[{"role":"user","content":"Fix_the_tests"}]}';
     await editor.typeInTerminal(

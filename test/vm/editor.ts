@@ -81,7 +81,7 @@ export class Journey {
     const { editor, folder } = this;
     await editor.command('teleportEnv.createSandbox');
     await this.rows(SANDBOXES, /^shop running/m);
-    await editor.command('teleportEnv.openTerminal');
+    await editor.newTerminal('teleportEnv.openTerminal');
     await editor.terminalText(/[#$] ?$/, PATIENCE_MS);
     await this.#step('uname -s; ls; echo 2 >>price.txt');
     const text = await editor.terminalText(/Linux\s+price\.txt/, PATIENCE_MS);

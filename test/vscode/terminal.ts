@@ -30,6 +30,17 @@ export async function text(page: Page, until: RegExp = /(?:)/, timeout = 20_000)
   return last!;
 }
 
+/** Makes a terminal by `make`, and waits until it is the active one and takes keys. */
+export async function made(page: Page, make: () => Promise<void>): Promise<void> {
+  await page.evaluate("document.querySelectorAll('.terminal-wrapper').forEach(one => { one.wasThere = true })");
+  await make();
+  await waitFor(() =>
+    page.evaluate<boolean>(
+      `[...document.querySelectorAll('${active}')].some(one => !one.wasThere && one.xterm && one.contains(document.activeElement))`,
+    ),
+  );
+}
+
 export async function type(page: Page, keys: string): Promise<void> {
   const terminal = page.locator(`${active} .xterm`).filter({ visible: true }).first();
   await terminal.waitFor();
