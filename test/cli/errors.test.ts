@@ -21,7 +21,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '../../helper/client/connection.ts';
-import { HelperProcess, needsMachine, workspace } from '../daemon/helper-process.ts';
+import { endGroups, HelperProcess, needsMachine, workspace } from '../daemon/helper-process.ts';
 import { build, copyForUsers, PROGRAM, type ProgramOptions, program } from './program.ts';
 import { json, type Ran } from './run-cli.ts';
 
@@ -259,23 +259,11 @@ describe('errors of the command line', function () {
     const place = join(helper.dir, 'chroot');
     mkdirSync(place);
     const socket = join(helper.dir, 'chroot.sock');
+    const state = join(helper.dir, 'chroot-state');
     const enter = 'mount --rbind / "$0" && exec chroot "$0" "$@"';
     const serve = spawn(
       'unshare',
-      [
-        '--mount',
-        'sh',
-        '-c',
-        enter,
-        place,
-        process.execPath,
-        PROGRAM,
-        'serve',
-        '--socket',
-        socket,
-        '--state',
-        join(helper.dir, 'chroot-state'),
-      ],
+      ['--mount', 'sh', '-c', enter, place, process.execPath, PROGRAM, 'serve', '--socket', socket, '--state', state],
       {
         env: { ...process.env, TELEPORT_ENV_DEV: '1' },
         stdio: ['ignore', 'inherit', 'inherit'],
@@ -294,6 +282,7 @@ describe('errors of the command line', function () {
     } finally {
       serve.kill();
       await ended;
+      await endGroups(state);
     }
   });
 

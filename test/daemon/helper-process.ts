@@ -142,12 +142,7 @@ export class HelperProcess {
 
   /** Its folder of control groups and those in it, the folder itself last. */
   cgroups(): string[] {
-    const mine = join(findCgroup2() ?? '', groupName(this.state, ''));
-    if (!existsSync(mine)) return [];
-    return readdirSync(mine, { withFileTypes: true })
-      .filter((e) => e.isDirectory())
-      .map((e) => join(mine, e.name))
-      .concat(mine);
+    return groupsOf(this.state);
   }
 
   /** Branches alive, by their cgroups. */
@@ -167,29 +162,14 @@ export class HelperProcess {
   /** As after a reboot: every process gone, nothing mounted. */
   async powerOff(): Promise<void> {
     await this.kill();
-    await this.endBranches();
+    await endGroups(this.state);
     for (const path of this.mounts().reverse()) execFileSync('umount', [path]);
-  }
-
-  private async endBranches(): Promise<void> {
-    for (const dir of this.cgroups()) {
-      new Cgroup(dir).kill();
-      for (let i = 0; i < 200; i++) {
-        try {
-          rmdirSync(dir);
-          removeTwins(dir);
-          break;
-        } catch {
-          await sleep(10);
-        }
-      }
-    }
   }
 
   async stop(): Promise<void> {
     for (const connection of this.connections) connection.close();
     await this.kill('SIGTERM');
-    await this.endBranches();
+    await endGroups(this.state);
     for (let i = 0; i < 100 && this.mounts().length; i++)
       for (const path of this.mounts().reverse()) {
         try {
@@ -207,4 +187,29 @@ export function workspace(files: Record<string, string> = {}): string {
   const dir = mkdtempSync(join(tmpdir(), 'teleport-ws-'));
   for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, name), text);
   return dir;
+}
+
+function groupsOf(state: string): string[] {
+  const mine = join(findCgroup2() ?? '', groupName(state, ''));
+  if (!existsSync(mine)) return [];
+  return readdirSync(mine, { withFileTypes: true })
+    .filter((e) => e.isDirectory())
+    .map((e) => join(mine, e.name))
+    .concat(mine);
+}
+
+/** Takes away the control groups of a daemon that has ended, with all that runs in them. */
+export async function endGroups(state: string): Promise<void> {
+  for (const dir of groupsOf(state)) {
+    new Cgroup(dir).kill();
+    for (let i = 0; i < 200; i++) {
+      try {
+        rmdirSync(dir);
+        removeTwins(dir);
+        break;
+      } catch {
+        await sleep(10);
+      }
+    }
+  }
 }
