@@ -1,7 +1,7 @@
 /**
  * One end of a JSON-RPC connection between a client and the daemon. Any JSON-RPC library speaks with it; those for editors let several
  * turns of the event loop pass for each message and write it in two pieces, which costs more than a rollback from a standby does
- * (0.8 ms a request instead of 0.2, between two processes that sleep).
+ * (1.14 ms a request instead of 0.53, between two processes that sleep).
  */
 import type { Socket } from 'node:net';
 import { ErrorCodes, ResponseError } from 'vscode-jsonrpc';
