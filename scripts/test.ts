@@ -7,6 +7,8 @@
  *
  * Each file runs in a process of its own, one after the other (they share a kernel, and the machine is small): one that
  * crashes or hangs is one failure and takes no other file with it. What a file leaves on the machine is a failure, too.
+ * The machine is shared and noisy: a file that fails is run once more, and the first failure is told at the end with its
+ * reason, as is that of a test which mocha ran again by its own.
  * With CI=true nothing may be skipped but what SKIPPED_IN_CI names.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -26,12 +28,30 @@ const SKIPPED_IN_CI: Record<string, string> = {
 };
 
 type Outcome = 'passed' | 'failed' | 'skipped';
+interface Failure {
+  what: string;
+  /** As mocha tells it. */
+  error?: string;
+}
 const total: Record<Outcome, number> = { passed: 0, failed: 0, skipped: 0 };
-const failures: string[] = [];
+const failures: Failure[] = [];
+/** What failed and then passed. */
+const unsteady: Failure[] = [];
 
-function fail(what: string): void {
+function fail(failure: Failure): void {
   total.failed++;
-  failures.push(what);
+  failures.push(failure);
+}
+
+const ERROR_LINES = 12;
+
+function list(title: string, list: Failure[]): void {
+  if (list.length === 0) return;
+  console.log(`\n${title}:`);
+  for (const { what, error = '' } of list) {
+    console.log(`  ${what}`);
+    for (const line of error.split('\n').filter(Boolean).slice(0, ERROR_LINES)) console.log(`      ${line}`);
+  }
 }
 
 function setUp(): void {
@@ -42,14 +62,14 @@ function setUp(): void {
     const { status } = spawnSync(path, [], { stdio: ['ignore', 'inherit', 'inherit'] });
     if (status === 0) continue;
     console.error(`test: scripts/${script} failed${strict ? '' : '; what needs it will be skipped'}`);
-    if (strict) fail(`scripts/${script} failed`);
+    if (strict) fail({ what: `scripts/${script} failed` });
   }
 }
 
 function check(): void {
   const { status } = spawnSync(join(root, 'scripts/check.sh'), [], { stdio: ['ignore', 'inherit', 'inherit'] });
   if (status === 0) total.passed++;
-  else fail('npm run check');
+  else fail({ what: 'npm run check' });
 }
 
 /** Quick ones first, those with a real editor after them, those with a virtual machine last. */
@@ -103,30 +123,31 @@ function runFile(file: string, results: string, folder: string): Promise<string 
 interface Tally {
   passed: number;
   skipped: number;
-  failures: string[];
+  failures: Failure[];
 }
 
 function count(name: string, results: string, end: string | undefined): Tally {
   const tally: Tally = { passed: 0, skipped: 0, failures: [] };
-  const lines: { outcome: Outcome | 'end'; title?: string }[] = readFileSync(results, 'utf8')
+  const lines: { outcome: Outcome | 'retried' | 'end'; title?: string; error?: string }[] = readFileSync(
+    results,
+    'utf8',
+  )
     .split('\n')
     .filter(Boolean)
     .map((line) => JSON.parse(line));
-  if (lines.at(-1)?.outcome !== 'end') tally.failures.push(`${name} ${end ?? 'ended before its tests did'}`);
-  else if (lines.length === 1) tally.failures.push(`${name} holds no test`);
-  for (const { outcome, title = '' } of lines) {
+  if (lines.at(-1)?.outcome !== 'end') tally.failures.push({ what: `${name} ${end ?? 'ended before its tests did'}` });
+  else if (lines.length === 1) tally.failures.push({ what: `${name} holds no test` });
+  for (const { outcome, title = '', error } of lines) {
     if (outcome === 'end') continue;
+    const what = `${name}: ${title}`;
     const mayNot = strict && outcome === 'skipped' && !SKIPPED_IN_CI[title.split(' › ').at(-1)!];
-    if (mayNot) tally.failures.push(`${name}: ${title} (skipped, which CI does not accept)`);
-    else if (outcome === 'failed') tally.failures.push(`${name}: ${title}`);
+    if (mayNot) tally.failures.push({ what: `${what} (skipped, which CI does not accept)` });
+    else if (outcome === 'failed') tally.failures.push({ what, error });
+    else if (outcome === 'retried') unsteady.push({ what, error });
     else tally[outcome]++;
   }
   return tally;
 }
-
-/** One with a real editor or machine in it, which a slow moment can upset, may be run once more; that is said at the end. */
-const MAY_RUN_TWICE = 2;
-const twice: string[] = [];
 
 async function main(): Promise<void> {
   if (words.includes('--check')) check();
@@ -144,13 +165,13 @@ async function main(): Promise<void> {
       writeFileSync(results, '');
       const end = await runFile(file, results, folder);
       const tally = count(name, results, end);
-      for (const left of await watch.clear()) tally.failures.push(`${name} left behind: ${left}`);
+      for (const left of await watch.clear()) tally.failures.push({ what: `${name} left behind: ${left}` });
       return tally;
     };
     let tally = await run();
-    if (tally.failures.length > 0 && weight(file) >= MAY_RUN_TWICE) {
+    if (tally.failures.length > 0) {
       console.log(`\n# ${name}: failed, and is run once more`);
-      twice.push(...tally.failures);
+      unsteady.push(...tally.failures);
       tally = await run();
     }
     total.passed += tally.passed;
@@ -159,8 +180,8 @@ async function main(): Promise<void> {
     console.log(`# ${name}: ${((Date.now() - started) / 1000).toFixed(1)} s`);
   }
   rmSync(folder, { recursive: true, force: true });
-  if (twice.length > 0) console.log(`\nFailed in a first run:\n${twice.map((what) => `  ${what}`).join('\n')}`);
-  if (failures.length > 0) console.log(`\nFailed:\n${failures.map((what) => `  ${what}`).join('\n')}`);
+  list('Failed in a first run', unsteady);
+  list('Failed', failures);
   if (total.skipped > 0 && process.geteuid?.() !== 0) console.log('\nSome tests need root: sudo npm test runs them.');
   console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
   process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;

@@ -196,9 +196,10 @@ export async function activate(
     if (!startTime) throw new Error('the restored processes ended at once');
     return { pid, startTime, cgroup };
   } catch (cause) {
+    // Killed while it waited, by whoever is short of memory: that is no fault of the image. Asked before we end it ourselves.
+    const lost = ahead?.signalled && pidOf.root === 0 && !hopeless.signal.aborted;
     await abandon(ground, cgroup);
-    // Killed while it waited, by whoever is short of memory: that is no fault of the image.
-    if (ahead?.signalled && pidOf.root === 0 && !hopeless.signal.aborted)
+    if (lost)
       return await activate(machine, ground, image, { ...options, ahead: undefined }, steps);
     await checked; // that the image is damaged says more than what CRIU found
     throw explainRestore(cause, ground);

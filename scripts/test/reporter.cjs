@@ -3,16 +3,19 @@
 const { appendFileSync } = require('node:fs');
 const { Runner, reporters } = require('mocha');
 
-const { EVENT_RUN_END, EVENT_TEST_FAIL, EVENT_TEST_PASS, EVENT_TEST_PENDING } = Runner.constants;
+const { EVENT_RUN_END, EVENT_TEST_FAIL, EVENT_TEST_PASS, EVENT_TEST_PENDING, EVENT_TEST_RETRY } = Runner.constants;
 
 module.exports = class extends reporters.Spec {
   constructor(runner, options) {
     super(runner, options);
     const results = process.env.TELEPORT_ENV_TEST_RESULTS;
-    const tell = (outcome, test) =>
-      appendFileSync(results, `${JSON.stringify({ outcome, title: test?.titlePath().join(' › ') })}\n`);
+    const tell = (outcome, test, error) => {
+      const result = { outcome, title: test?.titlePath().join(' › '), error: error && String(error.stack ?? error) };
+      appendFileSync(results, `${JSON.stringify(result)}\n`);
+    };
     runner.on(EVENT_TEST_PASS, (test) => tell('passed', test));
-    runner.on(EVENT_TEST_FAIL, (test) => tell('failed', test));
+    runner.on(EVENT_TEST_FAIL, (test, error) => tell('failed', test, error));
+    runner.on(EVENT_TEST_RETRY, (test, error) => tell('retried', test, error));
     runner.on(EVENT_TEST_PENDING, (test) => tell('skipped', test));
     runner.on(EVENT_RUN_END, () => tell('end'));
   }

@@ -128,14 +128,26 @@ export class Rig {
     throw new Error(`${checkpoint} was not verified within 30 s\n${this.helper.logText()}`);
   }
 
-  async rollback(checkpoint: string, path?: 'warm' | 'cold'): Promise<void> {
+  async rollback(checkpoint: string, path?: 'warm' | 'cold'): Promise<'warm' | 'cold'> {
     const { sandbox } = this;
     const moved = await this.connection.request('checkpoint/rollback', { sandbox, checkpoint, discard: true });
     if (path) assert.equal(moved.path, path, 'way of the rollback');
+    return moved.path;
   }
 
-  /** A rollback that finds no standby; and the CRIU that was begun ahead it finds killed, as by a machine short of memory. */
+  /**
+   * A rollback that finds no standby; and the CRIU that was begun ahead it finds killed, as by a machine short of memory. A
+   * standby that came to be meanwhile is used up, and it is done again.
+   */
   async coldRollback(checkpoint: string): Promise<void> {
+    for (let tries = 0; tries < 5; tries++) {
+      await this.killStandbys();
+      if ((await this.rollback(checkpoint)) === 'cold') return;
+    }
+    assert.fail('a standby was there each time');
+  }
+
+  private async killStandbys(): Promise<void> {
     const shown = (await this.get()).branches.map(({ id }) => `${this.sandbox}-${id}`);
     for (const group of this.helper.liveBranches()) {
       const name = basename(group);
@@ -143,7 +155,6 @@ export class Rig {
       while (isBeingRestored(group)) await sleep(20);
       writeFileSync(join(group, 'cgroup.kill'), '1');
     }
-    await this.rollback(checkpoint, 'cold');
   }
 
   async fork(checkpoint: string): Promise<string> {
