@@ -199,8 +199,7 @@ export async function activate(
     // Killed while it waited, by whoever is short of memory: that is no fault of the image. Asked before we end it ourselves.
     const lost = ahead?.signalled && pidOf.root === 0 && !hopeless.signal.aborted;
     await abandon(ground, cgroup);
-    if (lost)
-      return await activate(machine, ground, image, { ...options, ahead: undefined }, steps);
+    if (lost) return await activate(machine, ground, image, { ...options, ahead: undefined }, steps);
     await checked; // that the image is damaged says more than what CRIU found
     throw explainRestore(cause, ground);
   } finally {
