@@ -20,9 +20,10 @@ export const sync: Feature = (app) => {
     const { sandboxes } = await helper.ask('sandbox/list', {});
     if (round !== asked) return;
     listed = true;
+    const before = store.shown;
+    // Where that chooses another to show, its timeline is asked for by whoever hears of it.
     store.setSandboxes(sandboxes);
-    chooseShown(app);
-    await loadTimeline(app);
+    if (store.shown === undefined || store.shown.id === before?.id) await loadTimeline(app);
     tell();
   };
   const guarded = (work: Promise<unknown>) => void work.catch((error) => report(log, error));

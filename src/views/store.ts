@@ -80,12 +80,6 @@ export class Store {
     this.setTimeline(sandbox, { ...timeline, checkpoints: merged(timeline.checkpoints, older), more });
   }
 
-  forget(): void {
-    this.byId.clear();
-    this.timelines.clear();
-    this.signal.emit({ kind: 'sandboxes' });
-  }
-
   take<N extends NotificationName>(name: N, params: NotificationParams<N>): void {
     HANDLERS[name as keyof typeof HANDLERS]?.(this, params as never);
   }

@@ -32,8 +32,11 @@ export class TimelineRows {
   update(store: Store, selection: Selection, now: number): 'list' | Entry[] {
     const before = { order: this.order, older: this.older, sandbox: this.sandbox };
     const changed = this.work(store, selection, now);
+    const none = before.order.length === 0 && this.order.length === 0;
     const sameList =
-      before.sandbox === this.sandbox &&
+      // Nothing drawn for one sandbox and nothing for the next looks the same. VS Code lets a view be drawn at once, and then
+      // only a fifth of a second later: that once is for the rows.
+      (none || before.sandbox === this.sandbox) &&
       before.order.length === this.order.length &&
       before.order.every((id, i) => id === this.order[i]) &&
       (before.older === undefined) === (this.older === undefined);

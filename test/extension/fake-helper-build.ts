@@ -28,6 +28,14 @@ export function makeFakeHelper(folder: string, scenario: ScenarioName, workspace
     /** When it first answered such a request, in milliseconds since the epoch. */
     answered: (method: string) =>
       Number(readFileSync(join(ordersFolder, `answered ${method.replace('/', ' ')}`), 'utf8')),
+    /** What it was asked by that name so far. */
+    heard: (method: string): Record<string, unknown>[] =>
+      readFileSync(join(ordersFolder, 'heard'), 'utf8')
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line))
+        .filter((one) => one.method === method)
+        .map((one) => one.params),
     order: (order: { do: string } & Record<string, unknown>) => {
       const name = join(ordersFolder, `${String(++orders).padStart(6, '0')}.json`);
       writeFileSync(`${name}.part`, JSON.stringify(order));

@@ -3,7 +3,7 @@
  * is asked is validated by the protocol's schemas, and what it has no answer for is an error that names the question.
  * `fake-helper-build.ts` makes a script of it that the extension can run; it takes orders through a folder (see `orders`).
  */
-import { existsSync, readdirSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createMessageConnection, ResponseError, StreamMessageReader, StreamMessageWriter } from 'vscode-jsonrpc/node';
 import type { ZodType } from 'zod';
@@ -408,6 +408,7 @@ connection.onNotification('exit', () => process.exit(0));
 connection.onNotification(() => {});
 connection.onRequest(async (method, params) => {
   if (method === 'teleport/handshake') told();
+  if (ordersFolder) appendFileSync(join(ordersFolder, 'heard'), `${JSON.stringify({ method, params })}\n`);
   if (hang || stalled.has(method)) return new Promise(() => {});
   const schemas: Record<string, { params: ZodType }> = { ...METHODS, ...BRIDGE_METHODS };
   const parsed = schemas[method]?.params.safeParse(params ?? {});

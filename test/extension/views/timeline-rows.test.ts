@@ -37,6 +37,17 @@ describe('what is drawn of 10,000 entries', () => {
     assert.deepEqual(again(), [], 'how far it has come stands in the hover alone');
   });
 
+  it('is nothing while there is nothing to show yet', () => {
+    const { store, selection } = drawn();
+    const rows = new TimelineRows();
+    assert.deepEqual(rows.update(new Store(), selection, NOW), []);
+    store.setSandboxes([sandboxOf({ id: 's2', name: 'another' })]);
+    store.show('s2');
+    assert.deepEqual(rows.update(store, selection, NOW), [], 'chosen, and its entries not here yet');
+    store.setTimeline('s2', { checkpoints: manyCheckpoints(2, NOW), current: 'k1', more: false });
+    assert.equal(rows.update(store, selection, NOW), 'list');
+  });
+
   it('is one row where one changed', () => {
     const { again, change, selection } = drawn();
     change('k5000', { label: 'mine' });
