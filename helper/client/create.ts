@@ -1,7 +1,7 @@
 /** What every client adds to the making of a sandbox: the user's git identity, and the folders that a worktree's `.git` leads to. */
 import type { Params } from '../protocol/methods.ts';
 import { identityOf } from './git/identity.ts';
-import { outside } from './git/repository.ts';
+import { outside } from './git/outside.ts';
 
 type Create = Params<'sandbox/create'>;
 
@@ -15,7 +15,7 @@ export async function withGit(
   const { workspace } = params;
   const [identity, { folders, notes }] = await Promise.all([
     identityOf(workspace, env, signal),
-    params.exclude?.includes('.git') ? { folders: [], notes: [] } : outside(workspace),
+    params.exclude?.includes('.git') ? { folders: [], notes: [] } : outside(workspace, { env, signal }),
   ]);
   return { params: { ...params, git: { ...identity, folders } }, notes };
 }

@@ -116,6 +116,8 @@ const ArrivedRef = z.object({
   commits: z.number().int().nullable(),
   /** It is new, or was elsewhere before. */
   moved: z.boolean(),
+  /** The submodule in whose own repository it arrived, by its path; left out: the repository itself. */
+  submodule: RelativePath.optional(),
 });
 
 /** Requests that the client process answers itself, with the user's rights. */
@@ -210,7 +212,10 @@ export const BRIDGE_METHODS = {
     result: z.object({ patch: z.string(), files: z.number().int() }),
   },
 
-  /** Commits made in the sandbox come to the user's repository as `refs/teleport-env/SANDBOX/…`; nothing else of it is touched. */
+  /**
+   * Commits made in the sandbox come to the user's repository as `refs/teleport-env/SANDBOX/…`, those of submodules to the
+   * submodule's; nothing else of them is touched.
+   */
   'git/fetch': {
     params: z.object({
       sandbox: SandboxRef,
@@ -223,7 +228,7 @@ export const BRIDGE_METHODS = {
       to: z.string(),
       from: At,
       refs: z.array(ArrivedRef),
-      /** Names inside that git would not take. */
+      /** Names inside that git would not take, and submodules whose commits can't come. */
       left: z.array(z.object({ path: RelativePath, reason: z.string() })),
     }),
   },

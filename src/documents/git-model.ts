@@ -22,11 +22,14 @@ export function branchWords({ branch, commits, uncommitted }: BridgeResult<'git/
     : t('Branch {0}: {1}, the last of what was not committed inside ({2}).', branch, count, files(uncommitted));
 }
 
-export function arrivedWords({ refs }: BridgeResult<'git/fetch'>, sandbox: string): string {
+export function arrivedWords({ refs, left }: BridgeResult<'git/fetch'>, sandbox: string): string {
   const moved = refs.filter((ref) => ref.moved);
   const [first] = moved;
-  if (!first) return t('No new commits in {0}.', sandbox);
-  return moved.length === 1
-    ? t('{0} arrived.', first.ref)
-    : t('{0} and {1} more arrived.', first.ref, moved.length - 1);
+  const [behind] = left;
+  const words = !first
+    ? t('No new commits in {0}.', sandbox)
+    : moved.length === 1
+      ? t('{0} arrived.', first.ref)
+      : t('{0} and {1} more arrived.', first.ref, moved.length - 1);
+  return behind ? `${words} ${t('Left inside: {0}, {1}.', behind.path, behind.reason)}` : words;
 }

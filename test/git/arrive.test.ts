@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import { performPrepared, prepareApply } from '../../helper/client/apply/index.ts';
 import { fetchCommits, targetOf } from '../../helper/client/git/arrive.ts';
 import { branchFromSandbox } from '../../helper/client/git/branch.ts';
-import { outside } from '../../helper/client/git/repository.ts';
+import { outside } from '../../helper/client/git/outside.ts';
 import { TeleportError } from '../../helper/protocol/errors.ts';
 import { needsMachine } from '../daemon/helper-process.ts';
 import { Rig } from '../states/rig.ts';
@@ -221,6 +221,72 @@ for (const uid of [0, 1501])
       assert.equal((await fetch()).to, join(dir, 'tree'));
       assert.equal(git('log', '-1', '--format=%s', `refs/teleport-env/${name}/heads/tree`), 'inside');
       assert.equal(git('log', '-1', '--format=%s', 'refs/heads/tree'), 'first');
+    });
+
+    it('of submodules arrive in the submodule’s own repository', async () => {
+      const library = newRepository(join(top, `library${++count}`));
+      newRepository(join(top, `deep${count}`));
+      const add = (dir: string, from: string, at: string) => {
+        gitHere(dir, '-c', 'protocol.file.allow=always', 'submodule', '--quiet', 'add', from, at);
+        gitHere(dir, 'commit', '-qm', `with ${at}`);
+      };
+      add(library, join(top, `deep${count}`), 'deep');
+      const elsewhere = join(top, `elsewhere${count}.git`);
+      const { dir, run, fetch, branch, git, name } = await make((dir) => {
+        add(dir, library, 'lib');
+        gitHere(dir, '-c', 'protocol.file.allow=always', 'submodule', '--quiet', 'update', '--init', '--recursive');
+        add(dir, join(top, `deep${count - 1}`), 'later');
+        gitHere(dir, 'submodule', '--quiet', 'deinit', '-f', 'later');
+        rmSync(join(dir, '.git/modules/later'), { recursive: true });
+        // One whose git folder lies outside, and leads back.
+        const away = newRepository(join(dir, 'away'));
+        execFileSync('mv', [join(away, '.git'), elsewhere]);
+        writeFileSync(join(away, '.git'), `gitdir: ${elsewhere}\n`);
+        gitHere(away, 'config', 'core.worktree', away);
+        gitHere(dir, 'add', '-A');
+        gitHere(dir, 'commit', '-qm', 'with away');
+      });
+      assert.deepEqual(await fetch().then(({ refs, left }) => [refs, left]), [[], []]);
+      await run(`id='-c user.name=I -c user.email=i@example.test'
+        for at in lib lib/deep away; do (cd $at; git switch -qc fix; echo new > new; git add new; git $id commit -qm "in $at"); done
+        git add -A; git commit -qm all
+        git init -q later; cd later; echo x > x; git add x; git $id commit -qm later; cd ..
+        git init -q made; cd made; git $id commit -q --allow-empty -m made; cd ..; printf '[submodule "made"]\\n\\tpath = made\\n' >> .gitmodules`);
+      const { refs, left } = await fetch();
+      const ref = `refs/teleport-env/${name}/heads/fix`;
+      assert.deepEqual(
+        refs.map(({ ref, submodule, commits, moved }) => [submodule, ref.replace(/.*r\d+\//, ''), commits, moved]),
+        [
+          [undefined, 'heads/main', 1, true],
+          ['away', 'heads/fix', 1, true],
+          ['lib', 'heads/fix', 1, true],
+          ['lib/deep', 'heads/fix', 1, true],
+        ],
+      );
+      for (const at of ['lib', 'lib/deep', 'away'])
+        assert.equal(git('-C', join(dir, at), 'log', '-1', '--format=%s', ref), `in ${at}`);
+      assert.equal(git('rev-parse', `refs/teleport-env/${name}/heads/main:lib`), git('-C', 'lib', 'rev-parse', ref));
+      assert.deepEqual(
+        left.map(({ path, reason }) => [path, /git submodule update --init later|made inside/.test(reason)]),
+        [
+          ['made', true],
+          ['later', true],
+        ],
+      );
+      for (const at of [join(dir, '.git'), elsewhere])
+        for (const file of readdirSync(at, { recursive: true }) as string[])
+          assert.equal(lstatSync(join(at, file)).uid, uid, file);
+      // With the branch, too; and what is bent elsewhere is left, by name.
+      await run('git -C lib/deep -c user.name=I -c user.email=i@example.test commit -q --allow-empty -m more');
+      await branch('all');
+      assert.equal(git('-C', join(dir, 'lib/deep'), 'log', '-1', '--format=%s', ref), 'more');
+      await run('rm lib/.git; cp -r .git/modules/lib lib/.git; git -C lib config --unset core.worktree');
+      const bent = await fetch();
+      assert.match(bent.left.find(({ path }) => path === 'lib')!.reason, /^a submodule: \.git leads to .*lib\/\.git/);
+      assert.deepEqual(
+        bent.refs.map(({ submodule }) => submodule),
+        [undefined, 'away'],
+      );
     });
 
     it('of a history that is cut off arrive', async () => {

@@ -1,12 +1,23 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { identityOf } from '../../helper/client/git/identity.ts';
-import { outside, repositoryAt } from '../../helper/client/git/repository.ts';
+import { outside } from '../../helper/client/git/outside.ts';
+import { repositoryAt } from '../../helper/client/git/repository.ts';
+import { submodulePaths, submodulesOf } from '../../helper/client/git/submodules.ts';
 import { gitConfig, withoutCredentials } from '../../helper/engine/git-config.ts';
-import { git, newRepository } from './repositories.ts';
+import { GIT_ENV, git, newRepository } from './repositories.ts';
 
 describe("a workspace's git", () => {
   let top: string;
@@ -36,6 +47,31 @@ describe("a workspace's git", () => {
     assert.match((await outside(apart)).notes[0]!, /To bring it in: git -C .* config core\.worktree/);
     git(apart, 'config', 'core.worktree', apart);
     assert.deepEqual(await outside(apart), { folders: [join(top, 'elsewhere.git')], notes: [] });
+  });
+
+  it('of a submodule that lives elsewhere comes along where it leads back, and is named where it does not', async () => {
+    const main = newRepository(join(top, 'main'));
+    const sub = newRepository(join(main, 'sub dir'));
+    const elsewhere = join(top, 'elsewhere.git');
+    renameSync(join(sub, '.git'), elsewhere);
+    writeFileSync(join(sub, '.git'), `gitdir: ${elsewhere}\n`);
+    git(main, 'add', '-A');
+    assert.match(git(main, 'ls-files', '--stage'), /^160000 .*\tsub dir$/m);
+    const found = await outside(main);
+    assert.deepEqual(found.folders, []);
+    assert.match(found.notes.join(), /sub dir\/\.git leads to .*elsewhere\.git, which does not lead back/);
+    git(sub, 'config', 'core.worktree', sub);
+    assert.deepEqual(await outside(main), { folders: [elsewhere], notes: [] });
+    // A folder that is a link to another repository is that one's, not a submodule.
+    rmSync(sub, { recursive: true });
+    symlinkSync(newRepository(join(top, 'other')), sub);
+    assert.deepEqual(
+      (await submodulesOf({ dir: join(main, '.git'), common: join(main, '.git') }, main, { env: GIT_ENV })).map(
+        ({ path, repository }) => [path, repository],
+      ),
+      [['sub dir', null]],
+    );
+    assert.deepEqual(await outside(main), { folders: [], notes: [] });
   });
 
   it('that leads to what is nobody’s business is left outside, and says so', async () => {
@@ -121,5 +157,11 @@ describe("a workspace's git", () => {
     assert.doesNotMatch(left, /SECRET|gpgSign/i);
     for (const kept of ['bare = false', 'url = https://host/x.git', 'sslVerify = true', 'name = Bob', '[commit]'])
       assert.ok(left.includes(kept), kept);
+  });
+
+  it('names its submodules in .gitmodules', () => {
+    const text = '[submodule "a b"]\n\tpath = a b\n\turl = x\n[submodule "c"]\n\tpath="lib/c"\n#path = no\n';
+    assert.deepEqual(submodulePaths(text), ['a b', 'lib/c']);
+    assert.deepEqual(submodulePaths(''), []);
   });
 });

@@ -33,8 +33,8 @@ export function registerGit(program: Command, ctx: Context): void {
       const from = placeOf(options) ?? target.sandbox.head ?? target.sandbox.current;
       const { arrived } = await fetchCommits(helper, target, from);
       const moved = arrived.refs.filter((ref) => ref.moved);
-      const rows = moved.map(({ ref, commit, commits }) => [
-        printable(ref),
+      const rows = moved.map(({ ref, commit, commits, submodule }) => [
+        printable(submodule === undefined ? ref : `${submodule}: ${ref}`),
         ctx.style.dim(commit.slice(0, 10)),
         commits === null ? '' : count(commits, 'new commit'),
       ]);

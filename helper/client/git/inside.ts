@@ -9,6 +9,7 @@ import { each } from '../apply/changed.ts';
 import { type Place, readWhole } from '../apply/place.ts';
 import { type Refs, readRefs } from './refs.ts';
 import { gitdirIn } from './repository.ts';
+import { submodulePaths } from './submodules.ts';
 
 /** Inside the sandbox. */
 export interface Inside {
@@ -21,20 +22,24 @@ const LARGEST_LINE = 4096;
 const LARGEST_LIST = 64 << 20;
 
 /**
- * @param root the sandbox as it was made; null where there was no repository then
+ * @param root the sandbox as it was made
+ * @param modules where git keeps a submodule that was first checked out inside
  * @throws TeleportError `notARepository`, `gitRefused`
  */
 export async function findInside(
   workspace: string,
   root: Place,
   now: Place,
+  modules?: string,
 ): Promise<{ now: Inside; root: Inside | null }> {
   const [then, here] = [await locate(workspace, root), await locate(workspace, now)];
   if (!here)
     throw new TeleportError('notARepository', `there is no git repository at ${workspace} in the sandbox`, {
       hint: 'git init, inside, makes one',
     });
-  const expected = then ?? { dir: posix.join(workspace, '.git'), common: posix.join(workspace, '.git') };
+  const isModule = !then && modules !== undefined && here.dir === here.common && here.dir.startsWith(`${modules}/`);
+  const own = posix.join(workspace, '.git');
+  const expected = then ?? (isModule ? here : { dir: own, common: own });
   if (here.dir !== expected.dir || here.common !== expected.common)
     throw new TeleportError(
       'gitRefused',
@@ -128,6 +133,15 @@ function sort(path: string, objects: string, files: ObjectFiles): void {
   const name = posix.relative(objects, path);
   if (/^[0-9a-f]{2}\/(?:[0-9a-f]{38}|[0-9a-f]{62})$/.test(name)) files.loose.push(name);
   else if (/^pack\/pack-(?:[0-9a-f]{40}|[0-9a-f]{64})\.pack$/.test(name)) files.packs.push(name);
+}
+
+/** The paths that `.gitmodules` names there and that are checked out. */
+export async function submodulesInside(workspace: string, place: Place): Promise<string[]> {
+  const named = submodulePaths((await textOf(place, posix.join(workspace, '.gitmodules'), LARGEST_LIST)) ?? '');
+  const isThere = async (path: string) => (await place.stat(posix.join(workspace, path, '.git'))) !== null;
+  const straight = named.filter((path) => !posix.normalize(path).startsWith('..') && !posix.isAbsolute(path));
+  const found = await Promise.all(straight.map(async (path) => ((await isThere(path)) ? [path] : [])));
+  return found.flat();
 }
 
 async function line(place: Place, path: string): Promise<string | null> {

@@ -30,6 +30,11 @@ describe('git in words', () => {
     assert.equal(arrived(ref('x', false)), 'No new commits in api.');
     assert.equal(arrived(ref('x', true), ref('y', false)), 'x arrived.');
     assert.equal(arrived(ref('x', true), ref('y', true), ref('z', true)), 'x and 2 more arrived.');
+    const left = [{ path: 'lib', reason: 'a submodule' }];
+    assert.equal(
+      arrivedWords({ to: '/w', from: 'k1', refs: [ref('x', true)], left }, 'api'),
+      'x arrived. Left inside: lib, a submodule.',
+    );
   });
 });
 
