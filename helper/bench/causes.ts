@@ -1,35 +1,79 @@
-/** Why a goal was missed, as far as this run's own figures tell it, and what it would take. */
-import { middle, type Row } from './row.ts';
+/** Why a goal was missed, by this run's own figures, and what it would take. */
+import { type Explanation, middle, type Row } from './row.ts';
 import { round } from './stats.ts';
 
-/** Null where the run says nothing of it. */
-export function causeOf(row: Row, rows: readonly Row[]): string | null {
-  if (!row.goal || row.goal.met) return null;
+const WARM = 'ours, standby ready';
+const COLD = 'ours, cold';
+
+/** Puts cause and need into each row whose goal was missed. Where no figure of the run tells one, that is said. */
+export function explainMisses(rows: readonly Row[]): void {
+  for (const row of rows) if (row.goal && !row.goal.met) Object.assign(row.goal, explanationOf(row, rows));
+}
+
+function explanationOf(row: Row, rows: readonly Row[]): Explanation {
+  const special = specialCause(row, rows);
+  if (special) return special;
+  return {
+    cause: row.steps?.length ? where(row) : 'this run has no figure that tells',
+    needs: `less of ${row.steps?.length ? largest(row).step : 'what it does'}`,
+  };
+}
+
+/** `of 23 ms: a 12, b 8; 3 for all else`. */
+export function where(row: Row): string {
+  const total = middle(row);
+  const steps = row.steps ?? [];
+  const rest = round(total - steps.reduce((sum, { ms }) => sum + ms, 0));
+  const parts = steps.filter(({ ms }) => ms > 0.01).map(({ step, ms }) => `${step} ${ms}`);
+  return `of ${total} ms: ${[...parts, ...(rest > 0 ? [`all else ${rest}`] : [])].join(', ')}`;
+}
+
+function largest(row: Row): { step: string; ms: number } {
+  return [...row.steps!].sort((a, b) => b.ms - a.ms)[0]!;
+}
+
+function specialCause(row: Row, rows: readonly Row[]): Explanation | null {
   const other = (figure: string, subject: string): number | undefined => {
     const found = rows.find((r) => r.workload === row.workload && r.figure === figure && r.subject === subject);
     return found && middle(found);
   };
-  const warm = 'ours, standby ready';
-  if (row.figure === 'rollback' && row.subject === warm) {
-    const helper = other('rollback, in the helper', warm);
-    const reply = other('rollback, reply only', warm);
+  if (row.figure === 'rollback' && row.subject === WARM) {
+    const helper = other('rollback, in the helper', WARM);
+    const reply = other('rollback, reply only', WARM);
     if (helper === undefined || reply === undefined) return null;
-    return (
-      `${helper} ms until PID 1 answers, ${round(reply - helper)} ms to be woken, read and answered, ${round(middle(row) - reply)} ms for the ` +
-      'shell. Eight times in a row a sleeping process is woken; fewer would take a client that speaks with PID 1 itself'
-    );
+    return {
+      cause:
+        `of ${middle(row)} ms: ${helper} until PID 1 answers, ${round(reply - helper)} for the helper to be woken, to read and to answer, ` +
+        `${round(middle(row) - reply)} for the shell. Eight times in a row a sleeping process is woken`,
+      needs: 'fewer processes in a row: a client that speaks with PID 1 itself',
+    };
   }
-  if (row.figure === 'rollback' && row.subject === 'ours, cold')
-    return `CRIU makes the processes anew (${row.context}), one fork, memory and descriptors each: fewer processes, or a standby`;
-  if (row.figure === 'times faster than the original') {
+  if (row.figure === 'rollback' && row.subject === COLD)
+    return {
+      cause: `${where(row)} (${row.context})`,
+      needs: 'a standby; or less to make: CRIU makes each process, its memory and its descriptors anew',
+    };
+  if (row.figure.startsWith('times faster')) {
     const theirs = other('rollback', 'original');
-    return theirs === undefined
-      ? null
-      : `the original takes ${theirs} ms here, 466 by its own account: a fixed sleep of 100 ms and the rest`;
+    const ours = other('rollback', row.subject);
+    const times = Number(/\d+/.exec(row.goal!.text)?.[0]);
+    if (theirs === undefined || ours === undefined) return null;
+    return {
+      cause: `the original takes ${theirs} ms here (466 by its own account), a fixed sleep of 100 ms in it; ours ${ours} ms`,
+      needs: `${round(theirs / times)} ms of ours`,
+    };
   }
   if (row.figure === 'checkpoint, payload stopped')
-    return `CRIU's dump of ${row.context}; the copy of the files runs beside it. Less would take dumps of what changed only`;
+    return {
+      cause: `CRIU's dump (${row.context}), ${where(row)}; the first and the last of them run in part beside the payload`,
+      needs: 'dumps of what changed only, which CRIU does not do on a kernel without soft-dirty pages',
+    };
+  if (row.figure === 'checkpoint, written for each MB changed')
+    return {
+      cause: `each image holds all of the memory: ${row.context}`,
+      needs: 'dumps of what changed only, which CRIU does not do on a kernel without soft-dirty pages',
+    };
   if (row.figure === 'rollouts')
-    return `a fork each from the image (${row.context}): the two cores are busy with CRIU and taking branches down`;
+    return { cause: `${where(row)} (${row.context})`, needs: 'less CPU for each fork, or more cores' };
   return null;
 }

@@ -60,7 +60,8 @@ export async function costs(bench: Bench): Promise<void> {
     await each('a checkpoint beside a file of 50 MB', 'the file changed once, long before', (n) => `echo ${n} > n`);
 
     const standby = await standbyMemory(helper, subject);
-    if (standby === null) bench.leftOut.push({ subject: 'costs: a standby', why: 'none was there' });
+    if (standby === null)
+      bench.leftOut.push({ workload: 'costs', figure: 'a standby', subject: 'memory', why: 'none was there' });
     else put('a standby', 'memory', standby, 'proportional: of those three processes');
     await subject.run('python3 memory.py 100 & while [ ! -e ready ]; do sleep 0.05; done');
     await each('a checkpoint, 100 MB resident', 'all of its memory, each time', () => ':');

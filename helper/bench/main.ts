@@ -5,6 +5,7 @@ import { cpus, loadavg, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { TeleportError } from '../protocol/errors.ts';
 import type { Bench } from './bench.ts';
+import { explainMisses } from './causes.ts';
 import { writeCosts } from './costs.ts';
 import { isOriginal } from './peers/original.ts';
 import { PrivateHelper } from './private-helper.ts';
@@ -66,13 +67,14 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
       try {
         await WORKLOADS[name]!(run);
       } catch (error) {
-        report.leftOut.push({ subject: name, why: (error as Error).message });
+        report.leftOut.push({ workload: name, figure: 'all', subject: 'ours', why: (error as Error).message });
         say(`${name}: ${(error as Error).message}`);
       }
     }
   } finally {
     await helper.stop();
   }
+  explainMisses(report.rows);
   if (options.out) {
     mkdirSync(options.out, { recursive: true });
     const { cpu, kernel, criu } = report.machine;

@@ -1,8 +1,8 @@
 /** A report as text, as the README's table and as a picture. */
-import { causeOf } from './causes.ts';
 import { middle, type Report, type Row } from './row.ts';
 
 const mark = (row: Row): string => (row.goal ? (row.goal.met ? `✓ ${row.goal.text}` : `✗ ${row.goal.text}`) : '');
+const explained = ({ goal }: Row): string => (goal?.cause ? ` Cause: ${goal.cause}. Needs: ${goal.needs}` : '');
 
 function value(row: Row): string {
   const unit = row.figure.startsWith('times') ? ' ×' : row.unit === '/s' ? '/s' : ` ${row.unit}`;
@@ -26,27 +26,33 @@ export function toText(report: Report): string {
       .join('  ')
       .trimEnd(),
   );
-  const left = report.leftOut.map((l) => `left out: ${l.subject}: ${l.why}`);
+  const missed = report.rows
+    .filter((r) => r.goal?.cause)
+    .map((r) => `missed: ${r.workload}, ${r.figure}, ${r.subject}: ${r.goal!.text}.${explained(r)}`);
+  const left = report.leftOut.map((l) => `not measured: ${l.workload}, ${l.figure}, ${l.subject}: ${l.why}`);
   const { cpu, cores, memoryGb, kernel, criu, node, loadAverage } = report.machine;
   const head = `${report.date.slice(0, 10)}  ${cpu}, ${cores} cores, ${memoryGb} GB, Linux ${kernel}, CRIU ${criu}, Node ${node}; load at the start ${loadAverage}`;
-  return `${[head, '', ...lines, ...left].join('\n')}\n`;
+  return `${[head, '', ...lines, ...missed, ...left].join('\n')}\n`;
 }
+
+const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll(/\s*\n\s*/g, ' ');
 
 /** The table for the README: medians, spread, goals. */
 export function toMarkdown(report: Report): string {
   const { cpu, cores, memoryGb, kernel, criu } = report.machine;
   const rows = report.rows.map((r) => {
-    const cause = causeOf(r, report.rows);
-    const goal = cause === null ? mark(r) : `${mark(r)}: ${cause}`;
+    const goal = `${mark(r)}${r.goal?.cause ? `.${explained(r)}` : ''}`;
     return `| ${r.workload} | ${r.figure} | ${r.subject} | ${value(r)} | ${spread(r).replaceAll('  ', ', ')} | ${goal} |`;
   });
-  const left = report.leftOut.map(({ subject, why }) => `Left out: ${subject}, ${why}.`);
+  const left = report.leftOut.map(
+    (l) => `| ${l.workload} | ${l.figure} | ${l.subject} | not measured | | ${cell(l.why)} |`,
+  );
   return [
     '| workload | figure | subject | median | spread | goal |',
     '| --- | --- | --- | --- | --- | --- |',
     ...rows,
+    ...left,
     '',
-    ...left.flatMap((line) => [line, '']),
     `Measured on ${report.date.slice(0, 10)}: ${cpu}, ${cores} cores, ${memoryGb} GB, Linux ${kernel}, CRIU ${criu}. DeltaBox's published figures, other hardware, modified kernel: rollback 1.86 ms, blocking checkpoint 10.83 ms.`,
     '',
   ].join('\n');

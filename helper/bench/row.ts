@@ -1,3 +1,4 @@
+import type { StepTime } from '../protocol/model.ts';
 import type { Summary } from './stats.ts';
 
 /** One figure of one subject on one workload. */
@@ -12,11 +13,22 @@ export interface Row {
   value: Summary | number;
   /** Processes, resident MB, files changed, depth, exactly what was run: as far as they matter. */
   context: string;
-  goal?: { text: string; met: boolean };
+  goal?: { text: string; met: boolean } & Partial<Explanation>;
+  /** Where the time goes: what the helper says, or what the workload measured. Medians. */
+  steps?: StepTime[];
 }
 
-/** A peer or workload that was not measured, and why. */
+/** Of a goal that was missed, by this run's own figures. */
+export interface Explanation {
+  cause: string;
+  /** What it would take. */
+  needs: string;
+}
+
+/** What was not measured, and why: by the error that it ended with. */
 export interface LeftOut {
+  workload: string;
+  figure: string;
   subject: string;
   why: string;
 }

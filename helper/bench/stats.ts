@@ -1,4 +1,6 @@
 /** Milliseconds of many runs of one thing. */
+import type { StepTime } from '../protocol/model.ts';
+
 export interface Summary {
   n: number;
   min: number;
@@ -18,4 +20,11 @@ export function summarize(samples: readonly number[]): Summary {
 
 export function round(ms: number): number {
   return Math.round(ms * 100) / 100;
+}
+
+/** Of each step the median, in their order. */
+export function medianSteps(runs: readonly (readonly StepTime[])[]): StepTime[] {
+  const times = new Map<string, number[]>();
+  for (const run of runs) for (const { step, ms } of run) times.set(step, [...(times.get(step) ?? []), ms]);
+  return [...times].map(([step, all]) => ({ step, ms: summarize(all).p50 }));
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '../client/connection.ts';
 import type { HeadMoved } from '../protocol/methods.ts';
-import type { Checkpoint } from '../protocol/model.ts';
+import type { Checkpoint, StepTime } from '../protocol/model.ts';
 
 export interface Rolled {
   /** From sending the request to holding the reply and the answer of the restored shell. */
@@ -47,10 +47,10 @@ export class Subject {
     return text;
   }
 
-  async checkpoint(): Promise<{ checkpoint: Checkpoint; ms: number }> {
+  async checkpoint(): Promise<{ checkpoint: Checkpoint; steps: StepTime[]; ms: number }> {
     const begun = performance.now();
-    const { checkpoint } = await this.connection.request('checkpoint/create', { sandbox: this.id });
-    return { checkpoint, ms: performance.now() - begun };
+    const { checkpoint, steps } = await this.connection.request('checkpoint/create', { sandbox: this.id });
+    return { checkpoint, steps, ms: performance.now() - begun };
   }
 
   /** Until the newest state of that checkpoint says verified: its standby is there. */

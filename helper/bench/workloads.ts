@@ -1,13 +1,17 @@
 /** The workloads of the goals, each a function that measures its rows. Peers and ours alternate within one run. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Checkpoint, StepTime } from '../protocol/model.ts';
 import { add, type Bench, type Goal, weight } from './bench.ts';
 import { copyInWorkload } from './copy-in.ts';
 import { costs } from './costs.ts';
 import { COUNTER_PY, MEMORY_PY, SQLITE_PY } from './inside.ts';
 import { original } from './peers/original.ts';
 import { plainCriu } from './peers/plain-criu.ts';
+import type { PythonPeer } from './peers/python-peer.ts';
+import { runc } from './peers/runc.ts';
+import { restarts } from './restarts.ts';
 import { deep, mcts, wide } from './searches.ts';
-import { round, type Summary } from './stats.ts';
+import { medianSteps, round, type Summary } from './stats.ts';
 import { Subject } from './subject.ts';
 
 /** Rollbacks to the current checkpoint, whose standby is there, and to ones so far back that they have none. */
@@ -29,6 +33,7 @@ async function rollbacks(
   const warmThen: number[] = [];
   const cold: number[] = [];
   const helperMs: number[] = [];
+  const steps: Record<'warm' | 'cold', StepTime[][]> = { warm: [], cold: [] };
   for (let i = 0; warm.length < bench.rounds && i < bench.rounds * 3; i++) {
     await sleep(settleMs); // the standby of the last round is being made
     const rolled = await subject.rollback(checkpoint.id, 'base');
@@ -36,6 +41,7 @@ async function rollbacks(
     warm.push(rolled.ms);
     warmReply.push(rolled.replyMs);
     helperMs.push(rolled.moved.rollbackMs);
+    steps.warm.push(rolled.moved.steps);
     await between?.();
     await sleep(settleMs);
     const asked = await subject.rollback(checkpoint.id, 'base', 'then');
@@ -44,9 +50,17 @@ async function rollbacks(
   for (let i = 0; cold.length < bench.rounds && i < bench.rounds * 3; i++) {
     await sleep(settleMs / 2);
     const rolled = await subject.rollback(old[i % old.length]!, 'base');
-    if (rolled.moved.path === 'cold') cold.push(rolled.ms);
+    if (rolled.moved.path !== 'cold') continue;
+    cold.push(rolled.ms);
+    steps.cold.push(rolled.moved.steps);
   }
-  add(bench, { workload, figure: 'rollback', subject: 'ours, standby ready', context }, warm, goals.warm);
+  const stepsOf = (path: 'warm' | 'cold') => medianSteps(steps[path]);
+  add(
+    bench,
+    { workload, figure: 'rollback', subject: 'ours, standby ready', context, steps: stepsOf('warm') },
+    warm,
+    goals.warm,
+  );
   add(bench, { workload, figure: 'rollback, reply only', subject: 'ours, standby ready', context }, warmReply);
   if (warmThen.length)
     add(
@@ -55,32 +69,59 @@ async function rollbacks(
       warmThen,
     );
   add(bench, { workload, figure: 'rollback, in the helper', subject: 'ours, standby ready', context }, helperMs);
-  if (cold.length) add(bench, { workload, figure: 'rollback', subject: 'ours, cold', context }, cold, goals.cold);
+  if (cold.length)
+    add(
+      bench,
+      { workload, figure: 'rollback', subject: 'ours, cold', context, steps: stepsOf('cold') },
+      cold,
+      goals.cold,
+    );
 }
+
+/** Steps of a checkpoint in which the payload does not run, or not for all of the time. */
+const WHILE_STOPPED = ['CRIU began, processes stopped', 'processes dumped', 'changed files copied', 'processes go on'];
 
 async function checkpoints(
   bench: Bench,
   subject: Subject,
   workload: string,
   goals: { stopped?: Goal; done?: Goal } = {},
-): Promise<void> {
-  const stopped: number[] = [];
+  change?: () => Promise<unknown>,
+): Promise<Checkpoint[]> {
+  const made: Checkpoint[] = [];
   const done: number[] = [];
+  const all: StepTime[][] = [];
   const context = await weight(subject);
   for (let i = 0; i < bench.rounds; i++) {
+    await change?.();
     await sleep(150);
-    const { checkpoint, ms } = await subject.checkpoint();
-    stopped.push(checkpoint.stoppedMs);
+    const { checkpoint, steps, ms } = await subject.checkpoint();
+    made.push(checkpoint);
     done.push(ms);
+    all.push(steps);
   }
-  add(bench, { workload, figure: 'checkpoint, payload stopped', subject: 'ours', context }, stopped, goals.stopped);
-  add(bench, { workload, figure: 'checkpoint, to done', subject: 'ours', context }, done, goals.done);
+  const steps = medianSteps(all);
+  const stopped = made.map(({ stoppedMs }) => stoppedMs);
+  const stoppedRow = { workload, figure: 'checkpoint, payload stopped', subject: 'ours', context };
+  add(
+    bench,
+    { ...stoppedRow, steps: steps.filter(({ step }) => WHILE_STOPPED.includes(step)) },
+    stopped,
+    goals.stopped,
+  );
+  add(bench, { workload, figure: 'checkpoint, to done', subject: 'ours', context, steps }, done, goals.done);
+  return made;
 }
+
+const RUNC = 'runc checkpoint / restore + cp -a';
 
 export async function counter(bench: Bench): Promise<void> {
   const subject = await Subject.create(bench.helper.connection, { 'counter.py': COUNTER_PY });
   const plain = plainCriu(bench.criuDir);
   const seed = bench.seedCheckout ? original(bench.seedCheckout, bench.criuDir) : null;
+  const ociMs: number[] = [];
+  const ociCheckpoint: number[] = [];
+  let oci: PythonPeer | null = runc(bench.criuDir);
   const plainMs: number[] = [];
   const plainCheckpoint: number[] = [];
   const originalMs: number[] = [];
@@ -89,6 +130,16 @@ export async function counter(bench: Bench): Promise<void> {
     await plain.begin();
     for (let i = 0; i < 5; i++) plainCheckpoint.push(await plain.ask('checkpoint'));
     await seed?.begin();
+    try {
+      await oci.begin();
+      for (let i = 0; i < 5; i++) ociCheckpoint.push(await oci.ask('checkpoint'));
+    } catch (error) {
+      const why = (error as Error).message;
+      bench.leftOut.push({ workload: 'counter', figure: 'rollback', subject: RUNC, why });
+      bench.say(`counter: ${RUNC}: ${why}`);
+      await oci.end();
+      oci = null;
+    }
     await rollbacks(
       bench,
       subject,
@@ -100,6 +151,7 @@ export async function counter(bench: Bench): Promise<void> {
       {
         async between() {
           plainMs.push(await plain.ask('rollback'));
+          if (oci) ociMs.push(await oci.ask('rollback'));
           if (seed) originalMs.push(await seed.ask('rollback'));
         },
       },
@@ -118,6 +170,11 @@ export async function counter(bench: Bench): Promise<void> {
       { workload: 'counter', figure: 'checkpoint, to done', subject: 'plain CRIU + cp -a', context: '' },
       plainCheckpoint,
     );
+    if (oci) {
+      const how = { workload: 'counter', subject: RUNC, context: 'no tmpfs in it; the files by cp -a' };
+      add(bench, { ...how, figure: 'rollback' }, ociMs);
+      add(bench, { ...how, figure: 'checkpoint, to done' }, ociCheckpoint);
+    }
     if (originalMs.length) {
       const theirs = add(
         bench,
@@ -143,11 +200,16 @@ export async function counter(bench: Bench): Promise<void> {
         });
       }
     }
-    for (const subject of ['runc checkpoint / restore', 'container restart'])
-      bench.leftOut.push({ subject, why: 'the bench does not drive it yet' });
-    if (!bench.seedCheckout) bench.leftOut.push({ subject: 'original', why: 'no --seed-checkout was given' });
+    if (!bench.seedCheckout)
+      bench.leftOut.push({
+        workload: 'counter',
+        figure: 'rollback',
+        subject: 'original',
+        why: 'no --seed-checkout was given',
+      });
   } finally {
     await plain.end();
+    await oci?.end();
     await seed?.end();
     await subject.remove();
   }
@@ -184,7 +246,23 @@ export function memory(mb: number): (bench: Bench) => Promise<void> {
         cold: { text: 'p50 < 500 ms', holds: (s: Summary) => s.p50 < 500 },
       };
       await rollbacks(few, subject, workload, goals, { settleMs: 250 + 4 * mb });
-      await checkpoints(few, subject, workload);
+      // Rollbacks left the program as it was in the image: `ready`.
+      const made = await checkpoints(few, subject, workload, {}, () =>
+        subject.run('touch touch; while [ -e touch ]; do sleep 0.01; done'),
+      );
+      const changedMb = mb / 100;
+      const written = round(made.reduce((sum, { bytes }) => sum + bytes, 0) / made.length / 2 ** 20);
+      const value = round(written / changedMb);
+      bench.rows.push({
+        workload,
+        figure: 'checkpoint, written for each MB changed',
+        subject: 'ours',
+        unit: 'MB',
+        value,
+        context: `1 % changed between two of them, ${changedMb} of ${mb} MB; ${written} MB written`,
+        goal: { text: '≤ 2 MB', met: value <= 2 },
+      });
+      bench.say(`${workload}: ${value} MB written for each MB changed`);
     } finally {
       await subject.remove();
     }
@@ -271,6 +349,7 @@ export async function upkeep(bench: Bench): Promise<void> {
 
 export const WORKLOADS: Record<string, (bench: Bench) => Promise<void>> = {
   counter,
+  restart: restarts,
   agent,
   'mem-100': memory(100),
   'mem-1000': memory(1000),

@@ -85,11 +85,13 @@ export async function capture(
         {
           // Called once everything stands still. CRIU goes on when this returns, and waits in post-dump: the copy runs beside it.
           'query-ext-files': () => {
+            steps.done('CRIU began, processes stopped');
             faultPoint('capture:stopped', live.pid);
             if (!rotate) copying = soon(() => copyFiles(from, to));
             copying.catch(() => {}); // told in post-dump
           },
           'post-dump': async () => {
+            steps.done('processes dumped');
             await copying;
             faultPoint('capture:copied', live.pid);
             const remaps = hasRemaps(to.image);
@@ -102,6 +104,7 @@ export async function capture(
               rmSync(to.index, { recursive: true, force: true });
               copyFiles(from, to);
             }
+            if (!rotate) steps.done('changed files copied');
           },
         },
       );
@@ -111,7 +114,7 @@ export async function capture(
     faultPoint('capture:dumped', live.pid);
     // A branch is restored into a control group of its own, whatever the one was that it is dumped in.
     rmSync(join(to.image, 'cgroup.img'), { force: true });
-    steps.done(rotate ? 'processes dumped' : 'processes dumped, changed files copied');
+    steps.done(rotate ? 'branch frozen' : 'processes go on');
     if (rotate) {
       await live.cgroup.frozen();
       mkdirSync(to.layer);

@@ -155,6 +155,7 @@ export type FileStat = z.infer<typeof FileStat>;
 
 /** One step of an operation with its time, as `--verbose` prints it. */
 export const StepTime = z.object({ step: z.string(), ms: z.number() });
+export type StepTime = z.infer<typeof StepTime>;
 
 export const Need = z.object({
   id: z.string(),

@@ -28,6 +28,8 @@ export class PythonPeer {
   private readonly lines: AsyncIterator<string>;
   private readonly name: string;
   private said = '';
+  /** It ended, and all that it said is here. */
+  private readonly over: Promise<unknown>;
 
   /**
    * @param program gets its own folder as argv[1], then `args`; prints `ready`, then a number for each line it reads
@@ -37,6 +39,7 @@ export class PythonPeer {
     this.name = name;
     const env = { ...process.env, PATH: `${criuDir}:${process.env.PATH}` };
     this.child = spawn('python3', ['-c', REAPER + program, this.dir, ...args], { env, stdio: 'pipe' });
+    this.over = new Promise((resolve) => this.child.once('close', resolve));
     this.child.stderr!.on('data', (data: Buffer) => {
       this.said = (this.said + data.toString()).slice(-2000);
     });
@@ -47,7 +50,10 @@ export class PythonPeer {
   private async next(line?: string): Promise<string> {
     if (line && this.child.exitCode === null) this.child.stdin!.write(`${line}\n`);
     const { value: said } = await this.lines.next();
-    if (!said) throw new Error(`${this.name} failed: ${this.said.trim().split('\n').slice(-4).join(' ')}`);
+    if (!said) {
+      await this.over;
+      throw new Error(`${this.name} failed: ${this.said.trim().split('\n').slice(-4).join(' ')}`);
+    }
     return said;
   }
 
@@ -56,14 +62,13 @@ export class PythonPeer {
   }
 
   /** Milliseconds that it took. */
-  async ask(line: 'checkpoint' | 'rollback'): Promise<number> {
+  async ask(line: string): Promise<number> {
     return Number(await this.next(line));
   }
 
   async end(): Promise<void> {
-    const ended = new Promise((resolve) => this.child.once('exit', resolve));
     this.child.stdin!.end();
-    if (this.child.exitCode === null) await ended;
+    await this.over;
     // Its mounts, where it failed before it could undo them itself.
     for (const path of ['sandbox/merged', 'sandbox']) spawnSync('umount', ['-q', join(this.dir, path)]);
     rmSync(this.dir, { recursive: true, force: true });
