@@ -92,23 +92,26 @@ export class Checkpointer {
       manifest.rotated = rotated;
       manifest.stoppedMs = captured.stoppedMs;
       this.catalogue.add(manifest);
-      if (captured.indexed) {
-        const below = this.catalogue.stack(branch.record.base);
-        await inSlices(completeHardLinks(place.layer, below, existsSync(place.index) ? place.index : undefined));
-        await removeTree(place.index);
-        steps.done('hard links completed');
-      }
       if (!rotated) {
         connected = true;
         await this.takeUp(branch);
-      } else if (!leaving) {
+        steps.done('connections taken up');
+      }
+      if (captured.indexed) {
+        const below = this.catalogue.stack(branch.record.base);
+        const saved = existsSync(place.index) ? place.index : undefined;
+        await inSlices(completeHardLinks(place.layer, below, this.state.around.linked, saved));
+        await removeTree(place.index);
+        steps.done('hard links completed');
+      }
+      if (rotated && !leaving) {
         // Whole before anybody stands on it. What follows can still take it back.
         writeRecord(place.manifest, manifest);
         successor = await this.replace(branch, id, steps);
         manifest.verified = true;
         rotated = false; // its files are the successor's now
+        steps.done('connections taken up');
       }
-      if (!(leaving && rotated)) steps.done('connections taken up');
       await this.catalogue.measure(manifest, place);
       manifest.totalMs = steps.total;
       const { used } = branch.record;

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SandboxLayout } from '../engine/layout.ts';
 import { defaultLimits } from '../engine/limits.ts';
+import type { LinkedNames } from '../engine/linked-names.ts';
 import type { Machine } from '../engine/machine.ts';
 import type { NetworkMode, Networks } from '../engine/network.ts';
 import type { NotificationName, NotificationParams } from '../protocol/methods.ts';
@@ -21,6 +22,7 @@ export interface Surroundings {
   machine: Machine;
   base: Base;
   networks: Networks;
+  linked: LinkedNames;
   notify<N extends NotificationName>(owner: number, name: N, params: NotificationParams<N>): void;
   /** Whether a client is there that would be notified. */
   heard(owner: number): boolean;

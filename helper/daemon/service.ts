@@ -10,6 +10,7 @@ import { Cgroup } from '../engine/cgroup.ts';
 import { diffAsync } from '../engine/diff.ts';
 import { faultPoint } from '../engine/fault.ts';
 import { defaultLimits } from '../engine/limits.ts';
+import { LinkedNames } from '../engine/linked-names.ts';
 import type { Machine } from '../engine/machine.ts';
 import { Networks } from '../engine/network.ts';
 import type { Pins } from '../engine/pins.ts';
@@ -89,6 +90,7 @@ export class Service {
   /** A sandbox on disk could not be read. */
   private incomplete = false;
   private readonly networks: Networks;
+  private readonly linked = new LinkedNames();
   private readonly watches: Watches;
   private needs: Promise<Need[]> | null = null;
 
@@ -159,6 +161,7 @@ export class Service {
       machine: this.machine,
       base: this.bases.get(base, owner),
       networks: this.networks,
+      linked: this.linked,
       notify: (owner, name, params) => {
         this.tell(owner, name, params);
         const sandbox = this.sandboxes.get(id);

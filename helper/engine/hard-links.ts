@@ -1,6 +1,6 @@
 import { close, lastTimes, namesIn, OPEN_DIRECTORY, OPEN_PATH, openAt, openRoot, setTimesOf, statAt } from './at.ts';
-import type { Entry } from './layer.ts';
 import { cBytes, check, libc, showBytes } from './libc.ts';
+import { handleKey, type LinkedNames, type Redirect, redirectOf, seenAt, walk } from './linked-names.ts';
 import type { Steps } from './same-content.ts';
 import { LayerStack } from './stack.ts';
 import { xattrOfPath } from './xattrs.ts';
@@ -10,34 +10,44 @@ const ORIGIN = Buffer.from('trusted.overlay.origin\0');
 /** struct ovl_fb (fs/overlayfs/overlayfs.h): version, magic, length, flags, type, 16 bytes of uuid, file handle. */
 const FB_TYPE = 4;
 const FB_HANDLE = 21;
-const MAX_HANDLE_SZ = 128;
-const AT_EMPTY_PATH = 0x1000;
-const handle = Buffer.alloc(8 + MAX_HANDLE_SZ);
 
 /**
  * Gives `layer` the names that a mount with `index=on` knew from its index only. There, a write to one of several
  * hard links of a lower file shows under all of them, but the upper directory holds just the names that were used; a
  * layer made of it would show the others as they were before. Each of them is linked into the layer. Answers how many.
  *
- * Cheap where there is nothing to do, which is the rule: one pass over the layer. Else a pass over the whole merged
- * tree. Of a layer that nothing is mounted on yet.
+ * Cheap where there is nothing to do, which is the rule: one pass over the layer. Else a pass over the layers below, once.
+ * Of a layer that nothing is mounted on yet.
  * @param saved what `copyIndexOnly` saved along with the layer, on the same file system; may be removed afterwards
  */
-export function* completeHardLinks(layer: string, below: LayerStack, saved?: string): Steps<number> {
+export function* completeHardLinks(
+  layer: string,
+  below: LayerStack,
+  linked: LinkedNames,
+  saved?: string,
+): Steps<number> {
   const stack = new LayerStack([layer, ...below.paths]);
   stack.retain();
   try {
-    const wanted = yield* partlyLinked(layer);
+    const { wanted, redirects } = yield* partlyLinked(layer);
     if (saved !== undefined) addSaved(wanted, saved);
-    if (wanted.size === 0) return 0;
     let made = 0;
-    for (const [path, entry] of walk(stack, stack.rootEntry())) {
-      yield;
-      if (entry.layerIndex === 0 || entry.type === 'folder' || entry.stat.nlink < 2) continue;
-      const known = wanted.get(handleOf(entry) ?? '');
-      if (known === undefined) continue;
-      link(stack, known, path);
-      made++;
+    const over = [redirects];
+    for (const { index, path: lower } of stack.layers.slice(1)) {
+      if (wanted.size === 0) break;
+      const found = yield* linked.find(lower, new Set(wanted.keys()));
+      for (const [file, names] of found.names) {
+        for (const name of names)
+          for (const path of seenAt(name, over)) {
+            yield;
+            const top = stack.lookupBytes(path)?.top;
+            if (top?.layer.index !== index || `/${top.path}` !== name) continue;
+            link(stack, wanted.get(file)!, path);
+            made++;
+          }
+        wanted.delete(file); // no layer shares a file with another
+      }
+      over.unshift(found.redirects);
     }
     return made;
   } finally {
@@ -51,15 +61,20 @@ interface Known {
   readonly path: string;
 }
 
-/** Files of the layer with names that it may lack: by the handle of the lower file they come from, their path. */
-function* partlyLinked(layer: string): Steps<Map<string, Known>> {
-  const found = new Map<string, Known>();
+/** Files of the layer with names that it may lack: by the handle of the lower file they come from, their path. And folders moved. */
+function* partlyLinked(layer: string): Steps<{ wanted: Map<string, Known>; redirects: Redirect[] }> {
+  const wanted = new Map<string, Known>();
+  const redirects: Redirect[] = [];
   const alone = new LayerStack([layer]);
   alone.retain();
   try {
     for (const [path, entry] of walk(alone, alone.rootEntry())) {
       yield;
-      if (entry.type === 'folder') continue;
+      if (entry.type === 'folder') {
+        const redirect = redirectOf(path, entry, redirects);
+        if (redirect) redirects.push(redirect);
+        continue;
+      }
       const fd = entry.top.layer.open(entry.top.path, OPEN_PATH);
       if (fd === null) continue;
       try {
@@ -68,12 +83,12 @@ function* partlyLinked(layer: string): Steps<Map<string, Known>> {
         if (links === undefined || links === 'U-1') continue;
         const origin = xattrOfPath(fd, ORIGIN);
         if (origin !== null && origin.length > FB_HANDLE)
-          found.set(keyOf(origin[FB_TYPE]!, origin.subarray(FB_HANDLE)), { dir: layer, path: path.slice(1) });
+          wanted.set(handleKey(origin[FB_TYPE]!, origin.subarray(FB_HANDLE)), { dir: layer, path: path.slice(1) });
       } finally {
         close(fd);
       }
     }
-    return found;
+    return { wanted, redirects };
   } finally {
     alone.release();
   }
@@ -86,41 +101,10 @@ function addSaved(wanted: Map<string, Known>, dir: string): void {
     for (const { name } of namesIn(fd)) {
       const origin = Buffer.from(name, 'hex');
       if (origin.length > FB_HANDLE)
-        wanted.set(keyOf(origin[FB_TYPE]!, origin.subarray(FB_HANDLE)), { dir, path: name });
+        wanted.set(handleKey(origin[FB_TYPE]!, origin.subarray(FB_HANDLE)), { dir, path: name });
     }
   } finally {
     close(fd);
-  }
-}
-
-function keyOf(type: number, bytes: Buffer): string {
-  return `${type} ${bytes.toString('hex')}`;
-}
-
-/** The kernel's handle of a file, by which overlayfs names it in an origin; null where there is none. */
-function handleOf(entry: Entry): string | null {
-  const fd = entry.top.layer.open(entry.top.path, OPEN_PATH);
-  if (fd === null) return null;
-  try {
-    handle.writeUInt32LE(MAX_HANDLE_SZ, 0);
-    const mountId = Buffer.alloc(4);
-    if (libc().name_to_handle_at(fd, cBytes(''), handle, mountId, AT_EMPTY_PATH) === -1) return null;
-    return keyOf(handle.readInt32LE(4), handle.subarray(8, 8 + handle.readUInt32LE(0)));
-  } finally {
-    close(fd);
-  }
-}
-
-function* walk(stack: LayerStack, root: Entry): Generator<[string, Entry]> {
-  const folders: [string, Entry][] = [['', root]];
-  for (let next = folders.pop(); next !== undefined; next = folders.pop()) {
-    const [path, folder] = next;
-    const children: [string, Entry][] = [];
-    stack.eachChild(folder, (name, entry) => children.push([`${path}/${name}`, entry]));
-    for (const child of children) {
-      yield child;
-      if (child[1].type === 'folder') folders.push(child);
-    }
   }
 }
 

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { completeHardLinks } from '../../helper/engine/hard-links.ts';
 import type { Entry } from '../../helper/engine/layer.ts';
+import { LinkedNames, seenAt } from '../../helper/engine/linked-names.ts';
 import type { Steps } from '../../helper/engine/same-content.ts';
 import { LayerStack, openEntry } from '../../helper/engine/stack.ts';
 import { lsetxattr, makedev, mknod, mount, umount2 } from '../../helper/engine/syscalls.ts';
@@ -94,6 +95,7 @@ describe('LayerStack', function () {
       fs.mkdirSync(at(`h${seed}/base`), { recursive: true });
       disturb(at(`h${seed}/base`), 400, random);
       const sandbox = new OverlaySandbox(at(`h${seed}`), at(`h${seed}/base`));
+      const linked = new LinkedNames();
       sandbox.start();
       try {
         for (let round = 0; round < 5; round++) {
@@ -101,11 +103,11 @@ describe('LayerStack', function () {
           const kernel = seenByKernel(sandbox.merged);
           const layer = sandbox.capture();
           const below = new LayerStack(sandbox.layers);
-          made += finish(completeHardLinks(layer, below, sandbox.saved));
+          made += finish(completeHardLinks(layer, below, linked, sandbox.saved));
           if (sandbox.saved !== undefined) onlyInIndex++;
           const saved = new LayerStack([layer, ...sandbox.layers]);
           assert.deepEqual(sorted(seenByStack(saved)), sorted(kernel), `seed ${seed} round ${round}`);
-          assert.equal(finish(completeHardLinks(layer, below, sandbox.saved)), 0);
+          assert.equal(finish(completeHardLinks(layer, below, linked, sandbox.saved)), 0);
           sandbox.goOnFrom(layer);
           assert.deepEqual(
             sorted(seenByKernel(sandbox.merged)),
@@ -118,6 +120,56 @@ describe('LayerStack', function () {
       }
     }
     assert.ok(made > 0 && onlyInIndex > 0);
+  });
+
+  it('walks the layers below once for their hard links, and again where one changed', () => {
+    const base = at('once/base');
+    for (let folder = 0; folder < 20; folder++) {
+      fs.mkdirSync(join(base, `d${folder}`), { recursive: true });
+      for (let file = 0; file < 100; file++) fs.writeFileSync(join(base, `d${folder}/f${file}`), '');
+    }
+    fs.linkSync(join(base, 'd0/f0'), join(base, 'd7/other'));
+    fs.linkSync(join(base, 'd1/f1'), join(base, 'd8/another'));
+    const sandbox = new OverlaySandbox(at('once'), base);
+    sandbox.start();
+    try {
+      const linked = new LinkedNames();
+      const complete = () => {
+        const layer = sandbox.capture();
+        const work = completeHardLinks(layer, new LayerStack(sandbox.layers), linked, sandbox.saved);
+        for (let steps = 0; ; steps++) {
+          const { done, value } = work.next();
+          if (done) return { layer, steps, made: value };
+        }
+      };
+      fs.writeFileSync(join(sandbox.merged, 'd0/f0'), 'written');
+      const first = complete();
+      assert.ok(first.made === 1 && first.steps > 2000, JSON.stringify(first));
+      assert.equal(fs.readFileSync(join(first.layer, 'd7/other'), 'utf8'), 'written');
+      // Another file, in a folder that is elsewhere by now, twice.
+      fs.writeFileSync(join(sandbox.merged, 'd1/f1'), 'written too');
+      fs.renameSync(join(sandbox.merged, 'd8'), join(sandbox.merged, 'd9/moved'));
+      fs.renameSync(join(sandbox.merged, 'd9'), join(sandbox.merged, 'e9'));
+      const second = complete();
+      assert.ok(second.made === 2 && second.steps < 50, JSON.stringify(second));
+      assert.equal(fs.readFileSync(join(second.layer, 'e9/moved/another'), 'utf8'), 'written too');
+      // The base is not ours alone.
+      fs.linkSync(join(base, 'd1/f1'), join(base, 'd2/third'));
+      const third = complete();
+      assert.ok(third.made === 3 && third.steps > 2000, JSON.stringify(third));
+    } finally {
+      sandbox.stop();
+    }
+  });
+
+  it('tells where a path may be seen that folders above moved', () => {
+    const one = [{ path: '/b', below: '/a' }];
+    const two = [
+      { path: '/c', below: '/b' },
+      { path: '/c/in', below: '/a/x' },
+    ];
+    assert.deepEqual(seenAt('/a/x/f', [one, two]).sort(), ['/a/x/f', '/b/x/f', '/c/in/f', '/c/x/f']);
+    assert.deepEqual(seenAt('/ab/f', [one, two]), ['/ab/f']);
   });
 
   it('knows whiteouts made of xattrs', () => {
