@@ -99,14 +99,6 @@ for entry in "${versions[@]}"; do
     deliver "$out-$arch"
     exit 0
   fi
-  # A package brings one for each processor, and one KEY for all: what a program was built of stands in itself.
-  for brought in "$out/criu-$(uname -m)" "$out/criu"; do
-    if grep -aqsF "teleport-env/$key/" "$brought"; then
-      [ "$brought" = "$out/criu" ] || install -m 755 "$brought" "$out/criu"
-      echo "$key" >"$out/KEY"
-      exit 0
-    fi
-  done
   if [ -x "$shared/criu-$key/criu" ] && [ "$(stat -c %u "$shared/criu-$key/criu")" = 0 ]; then
     deliver "$shared/criu-$key"
     say "took criu $version from $shared/criu-$key."

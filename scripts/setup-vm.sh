@@ -4,18 +4,26 @@
 # is there. The result is build/vm, a link into a cache that other clones of the repository reuse; the cache's key is
 # the content of this script and the version of Node, so a changed recipe makes a new disk.
 #
+#   TELEPORT_ENV_VM_ARCH=arm64
+#                            a guest for the other processor, in build/vm-arm64. Its packages are configured by
+#                            emulation: quarter of an hour.
 #   TELEPORT_ENV_CACHE=DIR   where the cache lives (default: /var/cache/teleport-env, or ~/.cache/teleport-env for
 #                            users who may not write there). About 1.5 GB and three minutes on two cores.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-link=$root/build/vm
+arch=${TELEPORT_ENV_VM_ARCH:-amd64}
+case $arch in
+  amd64) link=$root/build/vm system=x86_64 qemu_package=qemu-system-x86 ;;
+  arm64) link=$root/build/vm-arm64 system=aarch64 qemu_package=qemu-system-arm ;;
+  *) echo "vm: no guest for $arch" >&2; exit 1 ;;
+esac
 SUITE=bookworm
 # What an Ubuntu image has that Multipass would boot, and what provisioning would spend minutes of emulated CPU on. Curl is
 # not among it, so that something is installed, but its library is. The lists of packages stay, as apt has digested them:
 # reading new ones takes a minute there.
 PACKAGES=systemd,systemd-sysv,dbus,udev,kmod,iproute2,procps,openssh-server,sudo,ca-certificates,cloud-init,python3
-PACKAGES=$PACKAGES,linux-image-cloud-amd64,zstd,e2fsprogs,xfsprogs,git,build-essential,locales-all,libcurl4,nftables
+PACKAGES=$PACKAGES,linux-image-cloud-$arch,zstd,e2fsprogs,xfsprogs,git,build-essential,locales-all,libcurl4,nftables
 
 say() { printf 'vm: %s\n' "$*"; }
 die() { printf 'vm: %s\n' "$*" >&2; exit 1; }
@@ -23,7 +31,7 @@ die() { printf 'vm: %s\n' "$*" >&2; exit 1; }
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || die "this guest is for Linux on x86_64, not $(uname -s) on $(uname -m)"
 [ "$(id -u)" = 0 ] || die 'building the guest takes root: mmdebstrap unpacks packages as their owners'
 node=$(command -v node) || die 'node is missing: install Node 20 or later first'
-key=vm-$({ cat "$0"; node --version; } | sha256sum | cut -c1-16)
+key=vm-$({ cat "$0"; node --version; echo "$arch"; } | sha256sum | cut -c1-16)
 
 # The first of these that has it, else the first that can be made.
 find_cache() {
@@ -35,8 +43,9 @@ find_cache() {
 
 install_programs() {
   missing=
-  for pair in qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
-    genisoimage:genisoimage ssh:openssh-client; do
+  [ "$arch" = amd64 ] || set -- qemu-aarch64-static:qemu-user-static arch-test:arch-test
+  for pair in "qemu-system-$system:$qemu_package" qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
+    genisoimage:genisoimage ssh:openssh-client "$@"; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
   done
   [ -n "$missing" ] || return 0
@@ -51,6 +60,25 @@ install_programs() {
     # shellcheck disable=SC2086
     "$@" update && "$@" install -y --no-install-recommends $missing >/dev/null || die "apt could not install$missing"
   fi
+}
+
+# Lets the kernel run programs of the other processor while the guest is made, and takes that back.
+emulate() {
+  binfmt=/proc/sys/fs/binfmt_misc
+  [ -e $binfmt/register ] || mount -t binfmt_misc none $binfmt || die "cannot mount $binfmt"
+  [ ! -e $binfmt/qemu-aarch64 ] || return 0
+  trap 'echo -1 >/proc/sys/fs/binfmt_misc/qemu-aarch64' EXIT
+  magic='\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
+  mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
+  # F: the interpreter is opened now, since the guest's folder does not have it.
+  echo ":qemu-aarch64:M::$magic:$mask:$(command -v qemu-aarch64-static):F" >$binfmt/register
+}
+
+# Node for the guest: this machine's own, or the other processor's by npm, which checks its sum.
+node_for_guest() {
+  [ "$arch" != amd64 ] || { echo "$node"; return; }
+  (cd "$part" && tar -xzf "$(npm pack --silent "node-linux-$arch@$(node --version | cut -d. -f1 | tr -d v)" | tail -n 1)")
+  echo "$part/package/bin/node"
 }
 
 # The mirrors that this machine's apt uses for the suite; elsewhere Debian's own.
@@ -79,10 +107,11 @@ cloud_init_modules: [seed_random, write_files, set_hostname, update_hostname, us
 cloud_config_modules: [runcmd]
 cloud_final_modules: [package_update_upgrade_install, scripts_user, final_message]
 CFG
-  cp "$node" "$part/overlay/usr/bin/node"
+  [ "$arch" = amd64 ] || emulate
+  cp "$(node_for_guest)" "$part/overlay/usr/bin/node"
   mkdir -p "$part/overlay/etc/systemd/network"
   printf '[Match]\nName=e*\n[Network]\nDHCP=yes\n' >"$part/overlay/etc/systemd/network/10-dhcp.network"
-  sources | nice mmdebstrap --variant=minbase --mode=root --skip=cleanup/apt/lists --skip=cleanup/apt/cache --include="$PACKAGES" \
+  sources | nice mmdebstrap --variant=minbase --mode=root --architectures="$arch" --skip=cleanup/apt/lists --skip=cleanup/apt/cache --include="$PACKAGES" \
     --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --customize-hook="cp -r '$part/overlay/.' \"\$1/\"" \
@@ -98,7 +127,7 @@ CFG
   cp -L "$part/root/initrd.img" "$part/initrd"
   # A file system without partitions: no boot loader, no loop device.
   PATH=$PATH:/usr/sbin:/sbin mke2fs -q -t ext4 -L root -E lazy_itable_init=1 -d "$part/root" "$part/disk.raw" 12G
-  rm -rf "$part/root" "$part/overlay"
+  rm -rf "$part/root" "$part/overlay" "$part/package" "$part"/*.tgz
   touch "$part/complete"
   rm -rf "${cache:?}/$key"
   mv "$part" "$cache/$key" # whole or not at all
@@ -117,5 +146,5 @@ if [ "$(readlink "$link" 2>/dev/null)" != "$cache/$key" ]; then
   mkdir -p "$root/build"
   rm -rf "$link"
   ln -s "$cache/$key" "$link"
-  say "build/vm → $cache/$key"
+  say "${link#"$root/"} → $cache/$key"
 fi

@@ -55,8 +55,14 @@ function list(title: string, list: Failure[]): void {
 }
 
 function setUp(): void {
-  // The machine's own needs first; the others are test rigs (shells, an editor, an agent, a virtual machine).
-  for (const script of ['setup-linux.sh', 'setup-shells.sh', 'setup-vscode.sh', 'setup-agent.sh', 'setup-vm.sh']) {
+  // The machine's own needs first; the others are test rigs (programs, an editor, an agent, a virtual machine).
+  for (const script of [
+    'setup-linux.sh',
+    'setup-test-programs.sh',
+    'setup-vscode.sh',
+    'setup-agent.sh',
+    'setup-vm.sh',
+  ]) {
     const path = join(root, 'scripts', script);
     if (!existsSync(path)) continue;
     const { status } = spawnSync(path, [], { stdio: ['ignore', 'inherit', 'inherit'] });
@@ -165,7 +171,10 @@ async function main(): Promise<void> {
       writeFileSync(results, '');
       const end = await runFile(file, results, folder);
       const tally = count(name, results, end);
-      for (const left of await watch.clear()) tally.failures.push({ what: `${name} left behind: ${left}` });
+      for (const left of await watch.clear()) {
+        console.log(`left behind: ${left}`);
+        tally.failures.push({ what: `${name} left behind: ${left}` });
+      }
       return tally;
     };
     let tally = await run();

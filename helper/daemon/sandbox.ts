@@ -220,25 +220,34 @@ export class Sandbox {
 
   /** An explicit checkpoint always makes one. */
   createCheckpoint(words: Words, branchId?: string): Promise<{ checkpoint: Checkpoint; steps: Steps }> {
-    return this.work.run(async () => {
-      const steps = new Steps();
-      const before = this.branches.get(branchId);
-      const isHead = before.id === this.state.record.head;
-      const { manifest, branch } = await this.checkpointer.take(before, words, steps);
-      if (isHead) this.state.save({ current: manifest.id });
-      if (branch !== before && isHead)
-        this.state.tell('head/moved', {
-          sandbox: this.state.record.id,
-          head: branch.id,
-          checkpoint: manifest.id,
-          cause: 'rotate',
-          ms: steps.total,
-          saved: null,
-        });
-      this.changed();
-      this.settleSoon(manifest.id);
-      return { checkpoint: toCheckpoint(manifest), steps };
-    });
+    return this.work.run(() => this.takeCheckpoint(words, branchId));
+  }
+
+  /** None, and null, where another was made of the branch while this one waited for its turn. */
+  createCheckpointAfter(last: string, words: Words, branchId: string): Promise<{ checkpoint: Checkpoint } | null> {
+    return this.work.run(async () =>
+      this.branches.get(branchId).record.checkpoint === last ? await this.takeCheckpoint(words, branchId) : null,
+    );
+  }
+
+  private async takeCheckpoint(words: Words, branchId?: string): Promise<{ checkpoint: Checkpoint; steps: Steps }> {
+    const steps = new Steps();
+    const before = this.branches.get(branchId);
+    const isHead = before.id === this.state.record.head;
+    const { manifest, branch } = await this.checkpointer.take(before, words, steps);
+    if (isHead) this.state.save({ current: manifest.id });
+    if (branch !== before && isHead)
+      this.state.tell('head/moved', {
+        sandbox: this.state.record.id,
+        head: branch.id,
+        checkpoint: manifest.id,
+        cause: 'rotate',
+        ms: steps.total,
+        saved: null,
+      });
+    this.changed();
+    this.settleSoon(manifest.id);
+    return { checkpoint: toCheckpoint(manifest), steps };
   }
 
   /** The checkpoint to go back to should a line fail: one is made where the branch went on from its last. */

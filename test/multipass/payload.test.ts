@@ -29,6 +29,8 @@ describe('what a machine is provisioned with', () => {
     put('dist/extension.js', '// not for there');
     put('build/criu/KEY', 'k');
     put('build/criu/criu', program(62, 'x64'));
+    put('build/criu-aarch64/KEY', 'k-arm');
+    put('build/criu-aarch64/criu', program(183, 'arm'));
     put('build/init/teleport-init', program(62, 'x64'));
     put('build/init/teleport-init-aarch64', program(183, 'arm'));
     for (const path of ['multipass/provision.sh', 'multipass/cloud-init.yaml'])
@@ -36,10 +38,13 @@ describe('what a machine is provisioned with', () => {
   });
   after(() => rmSync(dir, { recursive: true }));
 
-  async function unpacked(processor: string): Promise<string[]> {
+  async function stream(processor: string): Promise<Buffer> {
     const parts: Buffer[] = [];
     for await (const part of payloadOf(dir).stream(processor)) parts.push(part);
-    return execFileSync('tar', ['-t'], { input: Buffer.concat(parts) })
+    return Buffer.concat(parts);
+  }
+  async function unpacked(processor: string): Promise<string[]> {
+    return execFileSync('tar', ['-t'], { input: await stream(processor) })
       .toString()
       .trim()
       .split('\n')
@@ -50,8 +55,21 @@ describe('what a machine is provisioned with', () => {
     const common = ['dist/teleport-env.js', 'multipass/provision.sh', 'package.json'];
     const criu = ['build/criu/KEY', 'build/criu/criu'];
     assert.deepEqual(await unpacked('x86_64'), [...criu, 'build/init/teleport-init', ...common]);
-    // No CRIU for arm64 in this one: set-up builds it there.
-    assert.deepEqual(await unpacked('aarch64'), ['build/init/teleport-init', ...common]);
+    assert.deepEqual(await unpacked('aarch64'), [...criu, 'build/init/teleport-init', ...common]);
+    const content = async (path: string, processor: string) =>
+      execFileSync('tar', ['-xO', path], { input: await stream(processor) }).toString('latin1');
+    for (const path of ['build/criu/criu', 'build/init/teleport-init']) {
+      assert.match(await content(path, 'x86_64'), /x64$/);
+      assert.match(await content(path, 'aarch64'), /arm$/);
+    }
+    assert.equal(await content('build/criu/KEY', 'aarch64'), 'k-arm');
+  });
+
+  it('leaves out a program that there is none of for its processor: set-up makes one there', async () => {
+    assert.deepEqual(
+      (await unpacked('riscv64')).filter((path) => path.startsWith('build/')),
+      [],
+    );
   });
 
   it('tells programs apart by their first bytes', () => {
@@ -82,7 +100,7 @@ describe('what a machine is provisioned with', () => {
     const processor = execFileSync('uname', ['-m']).toString().trim();
     for (const part of ['build/criu', 'build/init']) mkdirSync(join(brought, part), { recursive: true });
     for (const part of ['scripts', 'helper/native']) cpSync(join(root, part), join(brought, part), { recursive: true });
-    cpSync(criu, join(brought, `build/criu/criu-${processor}`));
+    cpSync(join(root, 'build/criu'), join(brought, `build/criu-${processor}`), { recursive: true });
     writeFileSync(join(brought, 'build/criu/KEY'), 'of another processor');
     cpSync(init, join(brought, `build/init/teleport-init-${processor}`));
     for (const script of ['build-criu.sh', 'build-init.sh']) {

@@ -6,12 +6,27 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MARK } from '../vscode/server.ts';
 
-export const IMAGE = process.env.TELEPORT_ENV_VM_IMAGE ?? resolve(__dirname, '../../build/vm');
-/**
- * Without vectors of 256 bits: C library and checksums would use them, and emulated they are three times slower than what
- * is used otherwise (SHA-256 of 50 MB: 5.6 s with, 1.5 s without). `svm` and `la57` only cost.
- */
-const CPU = 'max,-svm,-la57,-avx,-avx2';
+/** `arm64`: the guest is one for the other processor (`scripts/setup-vm.sh` says how it is built). */
+const ARCH = process.env.TELEPORT_ENV_VM_ARCH === 'arm64' ? 'arm64' : 'amd64';
+export const IMAGE =
+  process.env.TELEPORT_ENV_VM_IMAGE ?? resolve(__dirname, '../../build', ARCH === 'arm64' ? 'vm-arm64' : 'vm');
+const HARDWARE = {
+  amd64: {
+    program: 'qemu-system-x86_64',
+    /**
+     * Without vectors of 256 bits: C library and checksums would use them, and emulated they are three times slower than what
+     * is used otherwise (SHA-256 of 50 MB: 5.6 s with, 1.5 s without). `svm` and `la57` only cost.
+     */
+    machine: ['-machine', 'q35', '-cpu', 'max,-svm,-la57,-avx,-avx2'],
+    console: 'ttyS0',
+  },
+  // Signing pointers as the hardware does would be most of what is emulated.
+  arm64: {
+    program: 'qemu-system-aarch64',
+    machine: ['-machine', 'virt', '-cpu', 'max,pauth-impdef=on,sve=off'],
+    console: 'ttyAMA0',
+  },
+}[ARCH];
 /** Where `savevm` puts a suspended machine's memory. */
 const SNAPSHOT = 'suspended';
 
@@ -74,11 +89,11 @@ export class Guest {
     const file = (name: string) => join(this.#dir, name);
     const drive = (path: string, more: string) => `file=${path},if=virtio,${more}`;
     run('nice', [
-      ...['-n', '10', 'qemu-system-x86_64', '-name', this.name, '-display', 'none', '-daemonize', '-no-reboot'],
-      ...['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', CPU],
+      ...['-n', '10', HARDWARE.program, '-name', this.name, '-display', 'none', '-daemonize', '-no-reboot'],
+      ...[...HARDWARE.machine, '-accel', 'tcg,thread=multi'],
       ...['-smp', String(Math.min(record.cpus, 2)), '-m', record.memory],
       ...['-kernel', join(image, 'kernel'), '-initrd', join(image, 'initrd')],
-      ...['-append', 'root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 mitigations=off'],
+      ...['-append', `root=/dev/vda rw console=${HARDWARE.console} quiet net.ifnames=0 mitigations=off`],
       ...['-drive', drive(file('disk.qcow2'), 'format=qcow2,cache=unsafe')],
       ...['-drive', drive(file('seed.iso'), 'format=raw,readonly=on')],
       ...['-netdev', `user,id=n0,hostfwd=tcp:${address}:22-:22`, '-device', 'virtio-net-pci,netdev=n0'],

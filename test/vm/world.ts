@@ -9,6 +9,7 @@ import { Machine } from '../../src/connection/multipass/machine.ts';
 import { payloadOf } from '../../src/connection/multipass/payload.ts';
 import { multipassRunner, runProgram } from '../../src/connection/multipass/runner.ts';
 import { Storage } from '../../src/connection/multipass/storage.ts';
+import { IMAGE } from './qemu.ts';
 
 export const root = resolve(__dirname, '../..');
 
@@ -19,7 +20,7 @@ export function buildStandIn(dir: string): string {
   const entryPoints = [join(__dirname, 'multipass.ts')];
   buildSync({ entryPoints, outfile: bundle, bundle: true, platform: 'node', format: 'cjs', logLevel: 'error' });
   const command = join(dir, 'multipass');
-  const image = `TELEPORT_ENV_VM_IMAGE='${join(root, 'build/vm')}'`;
+  const image = `TELEPORT_ENV_VM_IMAGE='${IMAGE}' TELEPORT_ENV_VM_ARCH='${process.env.TELEPORT_ENV_VM_ARCH ?? ''}'`;
   writeFileSync(command, `#!/bin/sh\n${image} exec '${process.execPath}' '${bundle}' "$@"\n`, { mode: 0o755 });
   return command;
 }
@@ -39,6 +40,7 @@ export function stageExtension(dir: string): string {
     'media',
     'multipass',
     'build/criu',
+    'build/criu-aarch64',
     'build/init',
     'scripts/criu',
     'scripts/build-criu.sh',
@@ -47,7 +49,7 @@ export function stageExtension(dir: string): string {
   ]) {
     const to = join(dir, part);
     mkdirSync(dirname(to), { recursive: true });
-    if (!existsSync(to)) symlinkSync(join(root, part), to);
+    if (existsSync(join(root, part)) && !existsSync(to)) symlinkSync(join(root, part), to);
   }
   execFileSync(
     process.execPath,

@@ -5,6 +5,14 @@ import type { HeadMoved, NotificationParams } from '../../protocol/methods.ts';
 import type { Checkpoint } from '../../protocol/model.ts';
 import type { Branch } from '../branch.ts';
 
+interface Words {
+  kind: Checkpoint['kind'];
+  label?: string | null;
+  command?: string;
+  exitCode?: number;
+  note?: string;
+}
+
 export interface House {
   readonly record: { id: string; name: string; workspace: string; head: string | null };
   readonly state: {
@@ -12,10 +20,8 @@ export interface House {
     tell(name: 'step/failed', params: NotificationParams<'step/failed'>): void;
   };
   readonly catalogue: { list(): Checkpoint[]; checkpoint(id: string): Checkpoint };
-  createCheckpoint(
-    words: { kind: Checkpoint['kind']; label?: string | null; command?: string; exitCode?: number; note?: string },
-    branch: string,
-  ): Promise<{ checkpoint: Checkpoint }>;
+  createCheckpoint(words: Words, branch: string): Promise<{ checkpoint: Checkpoint }>;
+  createCheckpointAfter(last: string, words: Words, branch: string): Promise<{ checkpoint: Checkpoint } | null>;
   rollback(checkpoint: string, options: { discard: boolean }): Promise<HeadMoved>;
   changed(): void;
 }

@@ -79,20 +79,21 @@ async function* sources(root: string, processor: string): AsyncIterable<TarSourc
 const PROGRAMS = { 'build/criu': 'criu', 'build/init': 'teleport-init' } as const;
 
 /**
- * The folder with the program for that processor under its plain name; nothing at all where there is none, so that set-up
- * makes one.
+ * The folder with the program for that processor under its plain name. A package brings the other processor's in a folder
+ * beside it (`criu-aarch64/criu`) or under a name of its own in the same one (`teleport-init-aarch64`). Nothing at all where
+ * there is none, so that set-up makes one.
  */
 async function* programs(root: string, part: keyof typeof PROGRAMS, processor: string): AsyncIterable<TarSource> {
   const name = PROGRAMS[part];
-  const suffixed = `${name}-${processor}`;
-  const candidates = [suffixed, name].filter((file) => processorOf(join(root, part, file)) === processor);
-  const [chosen] = candidates;
-  if (chosen === undefined) return;
-  for await (const entry of walk(join(root, part), { exclude: new Set() })) {
-    const file = entry.path;
-    if (file === chosen) yield { ...entry, path: `${part}/${name}`, mode: 0o755 };
-    else if (!file.startsWith(name)) yield { ...entry, path: `${part}/${file}` };
-  }
+  for (const folder of [`${part}-${processor}`, part])
+    for (const file of [`${name}-${processor}`, name]) {
+      if (processorOf(join(root, folder, file)) !== processor) continue;
+      for await (const entry of walk(join(root, folder), { exclude: new Set() })) {
+        if (entry.path === file) yield { ...entry, path: `${part}/${name}`, mode: 0o755 };
+        else if (!entry.path.startsWith(name)) yield { ...entry, path: `${part}/${entry.path}` };
+      }
+      return;
+    }
 }
 
 /** What a Linux program is for, in `uname -m`'s words; null where it isn't one. */

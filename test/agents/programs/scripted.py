@@ -79,20 +79,30 @@ def copilot(tool, args, failed):
                                     'toolArgs': arguments, 'toolResult': result})
 
 
+PLUGINS = """
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+const folder = `${process.env.HOME}/.config/opencode/plugins`;
+const all = [];
+for (const name of readdirSync(folder)) {
+  writeFileSync('/tmp/plugin.mjs', readFileSync(`${folder}/${name}`)); // Bun takes any .js for a module
+  for (const plugin of Object.values(await import('/tmp/plugin.mjs'))) all.push(await plugin({ directory: process.cwd() }));
+}
+console.log('');
+for await (const line of createInterface({ input: process.stdin })) {
+  const [call, metadata] = JSON.parse(line);
+  for (const hooks of all) await hooks['tool.execute.after'](call, { title: '', output: '', metadata });
+  console.log('');
+}"""
+loaded = None
+
+
 def opencode(tool, args, failed):
     given = args if tool == 'shell' else {'filePath': args['file_path']}
     call = {'tool': {'shell': 'bash', 'write': 'write'}[tool], 'sessionID': 's', 'callID': 'c', 'args': given}
-    script = """
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
-const folder = `${process.env.HOME}/.config/opencode/plugins`;
-for (const name of readdirSync(folder)) {
-  writeFileSync('/tmp/plugin.mjs', readFileSync(`${folder}/${name}`)); // Bun takes any .js for a module
-  for (const plugin of Object.values(await import('/tmp/plugin.mjs'))) {
-    const hooks = await plugin({ directory: process.cwd() });
-    await hooks['tool.execute.after'](JSON.parse(process.argv[1]), { title: '', output: '', metadata: JSON.parse(process.argv[2]) });
-  }
-}"""
-    subprocess.run(['node', '--input-type=module', '-e', script, json.dumps(call), json.dumps({'exit': 3 if failed else 0})], check=True)
+    loaded.stdin.write(json.dumps([call, {'exit': 3 if failed else 0}]) + '\n')
+    loaded.stdin.flush()
+    assert loaded.stdout.readline() == '\n'
 
 
 def without_hooks(tool, args, failed):
@@ -114,6 +124,9 @@ def call_tool(tool, args):
 
 
 assert own_sandbox_is_off(), sys.argv
+if NAME == 'opencode':  # its plugins live in itself
+    loaded = subprocess.Popen(['node', '--input-type=module', '-e', PLUGINS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert loaded.stdout.readline() == '\n'
 call_tool('shell', {'command': 'echo one > one.txt', 'description': 'The first step'})
 call_tool('write', {'file_path': 'two.txt', 'content': 'x\n'})
 call_tool('shell', {'command': 'echo three > three.txt; exit 3'})

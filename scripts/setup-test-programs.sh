@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The shells that completion is tested in. bash is everywhere; zsh and fish come from the distribution.
+# Programs that tests run and a minimal machine lacks: the shells that completion is tested in (bash is everywhere), and a client of HTTP.
 set -euo pipefail
 
 missing=()
-for shell in zsh fish; do command -v "$shell" >/dev/null || missing+=("$shell"); done
+for program in zsh fish curl; do command -v "$program" >/dev/null || missing+=("$program"); done
 [ ${#missing[@]} -gt 0 ] || exit 0
-printf 'setup: installing %s, which completion is tested in\n' "${missing[*]}"
+printf 'setup: installing %s, which tests run\n' "${missing[*]}"
 command -v apt-get >/dev/null || { printf 'setup: there is no apt-get here: install %s yourself\n' "${missing[*]}" >&2; exit 2; }
 sudo=()
 [ "$(id -u)" = 0 ] || sudo=(sudo)
