@@ -49,8 +49,12 @@ async function use(app: App, argument: unknown): Promise<void> {
     t('An agent outside keeps its memory over a rollback: its next result says that it was rolled back.'),
   ].join('\n\n');
   if ((await window.showInformationMessage(question, { modal: true, detail }, write)) !== write) return;
-  await apply(changes);
+  // Noted before, so that a setting that can't be written (a policy may hold it) leaves none of the others behind.
   await app.context.workspaceState.update(MEMORY, { sandbox: sandbox.id, changes } satisfies Written);
+  await apply(changes).catch(async (error) => {
+    await restore(app);
+    throw error;
+  });
   tell(app.log, t('What agents run in terminals goes to {0} now. Each command is a step.', sandbox.name), {
     [t('Undo')]: () => stop(app),
   });

@@ -35,12 +35,13 @@ export function planSettings(os: Os, shell: string, current: (setting: string) =
     ...(Array.isArray(workspace) ? workspace : []).filter((one) => one?.name !== PREFIX),
     { name: PREFIX, value: shell },
   ]);
-  const own = current('chat.agent.sandbox.enabled');
+  const setting = os === 'windows' ? 'chat.agent.sandbox.enabledWindows' : 'chat.agent.sandbox.enabled';
+  const own = current(setting);
   // It would keep the commands from reaching the helper. It is a word in newer versions.
   if (isOn(own.value))
     changes.push({
       why: 'ownSandbox',
-      setting: 'chat.agent.sandbox.enabled',
+      setting,
       before: own.workspace,
       after: typeof own.value === 'string' ? 'off' : false,
     });

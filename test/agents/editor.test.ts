@@ -19,10 +19,13 @@ import { sideBar } from '../extension/side-bar.ts';
 import { stageExtension } from '../extension/stage.ts';
 import { type Editor, startEditor } from '../vscode/harness.ts';
 import { isSetUp } from '../vscode/paths.ts';
+import { waitFor } from '../vscode/waiting.ts';
+
+/** The editor's own, which keeps an agent's commands from reaching anything. */
+const OWN_SANDBOX = 'chat.agent.sandbox.enabled';
 
 describe('agents in a real VS Code', function () {
   this.timeout(180_000);
-  this.retries(2); // a real browser on a busy machine now and then misses a click; what is broken fails three times
   let place: string;
   let folder: string;
   let helper: HelperProcess;
@@ -63,7 +66,7 @@ describe('agents in a real VS Code', function () {
         XDG_STATE_HOME: join(place, 'state'),
         ANTHROPIC_API_KEY: 'not-a-key',
       },
-      settings: { [SETTINGS.helperStart]: false },
+      settings: { [SETTINGS.helperStart]: false, [OWN_SANDBOX]: 'on' },
       size: { width: 1360, height: 860 },
     });
     await editor.changeSettings({ [SETTINGS.helperStart]: false });
@@ -85,6 +88,13 @@ describe('agents in a real VS Code', function () {
 
   it('runs one inside, after asking what comes along; each of its tool calls is an entry', async () => {
     await editor.command('teleportEnv.runAgent');
+    const placeholder = editor.page.locator('.quick-input-widget input.input');
+    await waitFor(async () =>
+      /It runs inside: a rollback takes its memory back, too\./.test(
+        (await placeholder.getAttribute('placeholder')) ?? '',
+      ),
+    );
+    await editor.screenshot('agent-which');
     await editor.pick(/^Claude Code/);
     const signIn = await editor.dialog(/Bring the configuration and sign-in of Claude Code along\?/);
     await editor.screenshot('agent-sign-in');
@@ -110,20 +120,29 @@ describe('agents in a real VS Code', function () {
   it('sends what an agent outside runs inside, after showing the settings, and takes them back', async () => {
     await editor.command('teleportEnv.useForAgents');
     const question = await editor.dialog(/Send what agents run in terminals to api-server\?/);
+    // What is written, and what is to be known of it, stands there before anything is.
+    for (const said of [
+      `"CLAUDE_CODE_SHELL_PREFIX":"/`,
+      `${OWN_SANDBOX} = "off"`,
+      'VS Code’s own agent sandbox is on: commands in it can’t reach this one, so it is turned off here.',
+      'An agent outside keeps its memory over a rollback: its next result says that it was rolled back.',
+    ])
+      assert.ok(question.text.includes(said), `${said}\n\n${question.text}`);
+    assert.deepEqual(settings(), {});
     await editor.screenshot('agent-settings');
     await question.click('Write settings');
     const done = await editor.notification(/Each command is a step/);
     const shell = (settings()['terminal.integrated.automationProfile.linux'] as { path: string }).path;
     const environment = settings()['terminal.integrated.env.linux'] as Record<string, string>;
     assert.equal(environment.CLAUDE_CODE_SHELL_PREFIX, shell);
+    assert.equal(settings()[OWN_SANDBOX], 'off');
     await editor.command('workbench.action.tasks.runTask');
     await editor.pick(/^outside/);
     await timeline((rows) => /^echo from the task/.test(rows[0]!.label));
     assert.ok(!existsSync(join(folder, 'task.txt')));
     await done.click('Undo');
     await (await editor.notification(/run outside again/)).close();
-    assert.equal(settings()['terminal.integrated.automationProfile.linux'], undefined);
-    assert.equal(settings()['terminal.integrated.env.linux'], undefined);
+    assert.deepEqual(settings(), {});
   });
 
   it('runs a task of its own kind inside', async () => {

@@ -51,6 +51,19 @@ describe('settings for agents outside', () => {
         before: undefined,
         after,
       });
+    const windows = 'chat.agent.sandbox.enabledWindows';
+    assert.deepEqual(
+      planSettings('windows', SHELL, values({ [own]: { value: 'on' }, [windows]: { value: 'on' } })).map(
+        ({ setting }) => setting,
+      ),
+      [
+        'chat.tools.terminal.terminalProfile.windows',
+        'terminal.integrated.automationProfile.windows',
+        'terminal.integrated.env.windows',
+        windows,
+      ],
+      'there it is a setting of its own',
+    );
     for (const value of [false, 'off', undefined])
       assert.ok(!planSettings('osx', SHELL, values({ [own]: { value } })).some(({ setting }) => setting === own));
   });
