@@ -204,6 +204,20 @@ describe('teleport-env inside a sandbox', () => {
     assert.match(message, /\S/);
   });
 
+  it('makes no step of what the step of a hook has already, though files come to rest meanwhile', async () => {
+    const sandbox = await create();
+    const ends = Array.from({ length: 8 }, (_, n) => (0.4 + n * 0.03).toFixed(2));
+    const call = (n: string) => `{"tool_name": "bash", "tool_input": {"command": "step ${n}"}}`;
+    const steps = ends.map((n) => `echo ${n} > f${n}; sleep ${n}; echo '${call(n)}' | teleport-env hook opencode`);
+    await run(sandbox, `teleport-env agent opencode quiet -- sh -c '${steps.join('; ').replaceAll("'", `'\\''`)}'`);
+    const made = (await checkpoints(sandbox)).filter(({ id }) => id !== 'k0');
+    assert.equal(made.filter(({ kind }) => kind === 'run').length, ends.length);
+    assert.deepEqual(
+      made.filter(({ kind, filesChanged }) => kind === 'auto' && filesChanged === 0),
+      [],
+    );
+  });
+
   it('bears what a hostile process says and does', async () => {
     const sandbox = await create();
     // Connections that say nothing, half frames, frames that are too long, and none of the words: more than there are places.

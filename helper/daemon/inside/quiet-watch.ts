@@ -1,4 +1,5 @@
 /** Takes a checkpoint whenever files of a branch's workspace changed and then rested, for as long as an agent runs in it. */
+import type { Checkpoint } from '../../protocol/model.ts';
 import type { Branch } from '../branch.ts';
 import { type House, tellLost } from './house.ts';
 import { EVERY_MS, isDue, lookAt, nextLook, quietLabel } from './quiet.ts';
@@ -11,6 +12,8 @@ export class QuietWatch {
   private known: string;
   private busy = '';
   private pending = false;
+  /** How long looking took last; making a checkpoint is no looking, however long it takes. */
+  private lookMs = 0;
   private timer: NodeJS.Timeout | undefined;
   over = false;
 
@@ -28,14 +31,13 @@ export class QuietWatch {
   }
 
   private async tick(): Promise<void> {
-    const begun = performance.now();
     try {
       if (this.branch.over) return this.stop();
       if (this.mayHaveChanged()) await this.look();
     } catch {
       // Its files are being replaced under the look: the next one tells.
     }
-    this.later(nextLook(performance.now() - begun));
+    this.later(nextLook(this.lookMs));
   }
 
   /** While nothing in there ran, nothing was written. */
@@ -50,24 +52,30 @@ export class QuietWatch {
     const { checkpoint } = this.branch.record;
     if (checkpoint !== this.known) {
       // Somebody else took one meanwhile.
-      this.known = checkpoint;
-      this.since = Math.max(this.since, Date.parse(this.house.catalogue.checkpoint(checkpoint).createdAt));
+      this.keptBy(this.house.catalogue.checkpoint(checkpoint));
     }
+    const begun = performance.now();
     const { newest, changed } = lookAt(this.branch.layout.upper, this.house.record.workspace, this.since);
+    this.lookMs = performance.now() - begun;
     this.pending = newest > this.since;
     if (!(atOnce ? this.pending : isDue(newest, this.since, Date.now()))) return;
-    const before = this.since;
-    this.since = newest;
-    this.pending = false;
     const label = quietLabel(this.agent, changed);
     try {
-      const made = await this.house.createCheckpointAfter(checkpoint, { kind: 'auto', label }, this.branch.id);
-      // Its hook was faster: the next look tells whether anything is left.
-      if (made) this.known = made.checkpoint.id;
-      else this.since = before;
+      const made = await this.house.createCheckpointAfter(this.known, { kind: 'auto', label }, this.branch.id);
+      // Somebody else's came first, such as that of a hook: what changed after that one is still to be kept.
+      if (!made) return atOnce && !this.branch.over ? await this.look(true) : undefined;
+      this.since = newest;
+      this.keptBy(made.checkpoint);
     } catch (error) {
+      this.since = newest;
       tellLost(this.house, this.branch, this.agent, error); // tried again when the next file changes
     }
+    this.pending = false;
+  }
+
+  private keptBy({ id, createdAt }: Checkpoint): void {
+    this.known = id;
+    this.since = Math.max(this.since, Date.parse(createdAt));
   }
 
   /** The agent ended: what it changed last is kept without waiting. */
