@@ -28,7 +28,7 @@ export const Hooks = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('settings'), ...hook }),
   /** A file of its own, `{version: 1, hooks: {event: [{type: 'command', bash}]}}`. */
   z.strictObject({ kind: z.literal('file'), ...hook }),
-  /** A module of JavaScript that exports functions, which return an object of functions by event. */
+  /** A module of JavaScript whose default export has functions that take the events. */
   z.strictObject({ kind: z.literal('plugin'), ...hook }),
   z.strictObject({ kind: z.literal('none') }),
 ]);

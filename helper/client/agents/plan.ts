@@ -104,20 +104,25 @@ function pretty(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;
 }
 
-/** The agent waits for the call, as it does for others' hooks. */
+/** The agent waits for the call, as it does for others' hooks. Its version 1 takes `server` of it, its version 2 `setup`. */
 function pluginText(id: string, event: string, timeout: number): string {
   return `// Written by teleport-env: each tool call is a step on its timeline.
 import { spawnSync } from 'node:child_process';
 
-export const TeleportEnv = async () => ({
-  '${event}': async (input, output) => {
-    const call = {
-      tool_name: input?.tool,
-      tool_input: input?.args ?? output?.args ?? {},
-      tool_response: { metadata: output?.metadata },
-    };
-    spawnSync('${INSIDE_PROGRAM}', ['hook', '${id}'], { input: JSON.stringify(call), timeout: ${timeout * 1000} });
+const tell = (tool_name, tool_input = {}, metadata, error) => {
+  const call = { tool_name, tool_input, tool_response: { metadata }, error };
+  spawnSync('${INSIDE_PROGRAM}', ['hook', '${id}'], { input: JSON.stringify(call), timeout: ${timeout * 1000} });
+};
+
+export default {
+  id: 'teleport-env',
+  server: async () => ({
+    '${event}': async (input, output) => tell(input?.tool, input?.args ?? output?.args, output?.metadata),
+  }),
+  setup: async (context) => {
+    await context.tool.hook('${event.replace(/^tool\./, '')}', (call) =>
+      tell(call?.tool, call?.input, call?.result?.metadata ?? call?.result?.output, call?.error?.message));
   },
-});
+};
 `;
 }

@@ -1,5 +1,4 @@
 /** Takes a checkpoint whenever files of a branch's workspace changed and then rested, for as long as an agent runs in it. */
-import type { Checkpoint } from '../../protocol/model.ts';
 import type { Branch } from '../branch.ts';
 import { type House, tellLost } from './house.ts';
 import { EVERY_MS, isDue, lookAt, nextLook, quietLabel } from './quiet.ts';
@@ -52,7 +51,7 @@ export class QuietWatch {
     const { checkpoint } = this.branch.record;
     if (checkpoint !== this.known) {
       // Somebody else took one meanwhile.
-      this.keptBy(this.house.catalogue.checkpoint(checkpoint));
+      this.keptBy(checkpoint);
     }
     const begun = performance.now();
     const { newest, changed } = lookAt(this.branch.layout.upper, this.house.record.workspace, this.since);
@@ -65,7 +64,7 @@ export class QuietWatch {
       // Somebody else's came first, such as that of a hook: what changed after that one is still to be kept.
       if (!made) return atOnce && !this.branch.over ? await this.look(true) : undefined;
       this.since = newest;
-      this.keptBy(made.checkpoint);
+      this.keptBy(made.checkpoint.id);
     } catch (error) {
       this.since = newest;
       tellLost(this.house, this.branch, this.agent, error); // tried again when the next file changes
@@ -73,9 +72,9 @@ export class QuietWatch {
     this.pending = false;
   }
 
-  private keptBy({ id, createdAt }: Checkpoint): void {
-    this.known = id;
-    this.since = Math.max(this.since, Date.parse(createdAt));
+  private keptBy(checkpoint: string): void {
+    this.known = checkpoint;
+    this.since = Math.max(this.since, Date.parse(this.house.catalogue.checkpoint(checkpoint).createdAt));
   }
 
   /** The agent ended: what it changed last is kept without waiting. */

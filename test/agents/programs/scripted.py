@@ -20,6 +20,8 @@ def own_sandbox_is_off():
         return json.loads(args[args.index('--settings') + 1])['sandbox']['enabled'] is False
     if NAME == 'codex':
         return 'sandbox_mode="danger-full-access"' in args
+    if NAME == 'copilot':
+        return '--no-sandbox' in args
     if NAME in ('gemini', 'qwen'):
         return os.environ[f'{NAME.upper()}_SANDBOX'] == 'false'
     return True  # it has none
@@ -72,11 +74,15 @@ def copilot(tool, args, failed):
         with open(f'{HOME}/.copilot/hooks/{name}') as file:
             config = json.load(file)
         assert config['version'] == 1
-        for hook in config['hooks']['postToolUse']:
-            result = {'resultType': 'failure' if failed else 'success', 'textResultForLlm': 'exited with exit code 3' if failed else ''}
-            arguments = json.dumps(args if tool == 'shell' else {'path': args['file_path']})
-            run_hook(hook['bash'], {'timestamp': 1, 'cwd': CWD, 'toolName': {'shell': 'bash', 'write': 'create'}[tool],
-                                    'toolArgs': arguments, 'toolResult': result})
+        if failed:
+            told = {'error': 'exited with exit code 3'}
+        else:
+            told = {'toolResult': {'resultType': 'success', 'textResultForLlm': ''}}
+        for hook in config['hooks']['postToolUseFailure' if failed else 'postToolUse']:
+            assert hook['type'] == 'command'
+            arguments = args if tool == 'shell' else {'path': args['file_path']}
+            run_hook(hook['bash'], {'sessionId': 's', 'timestamp': 1, 'cwd': CWD, 'toolArgs': arguments,
+                                    'toolName': {'shell': 'bash', 'write': 'create'}[tool], **told})
 
 
 PLUGINS = """
@@ -86,12 +92,16 @@ const folder = `${process.env.HOME}/.config/opencode/plugins`;
 const all = [];
 for (const name of readdirSync(folder)) {
   writeFileSync('/tmp/plugin.mjs', readFileSync(`${folder}/${name}`)); // Bun takes any .js for a module
-  for (const plugin of Object.values(await import('/tmp/plugin.mjs'))) all.push(await plugin({ directory: process.cwd() }));
+  const { default: plugin } = await import('/tmp/plugin.mjs');
+  if (typeof plugin.id !== 'string') throw new Error('it has no id');
+  if (process.env.OPENCODE_VERSION === '2')
+    await plugin.setup({ tool: { hook: async (event, act) => { if (event === 'execute.after') all.push(act); } } });
+  else all.push((await plugin.server({ directory: process.cwd() }))['tool.execute.after']);
 }
 console.log('');
 for await (const line of createInterface({ input: process.stdin })) {
   const [call, metadata] = JSON.parse(line);
-  for (const hooks of all) await hooks['tool.execute.after'](call, { title: '', output: '', metadata });
+  for (const hook of all) await hook(call, { title: '', output: '', metadata });
   console.log('');
 }"""
 loaded = None
@@ -99,14 +109,20 @@ loaded = None
 
 def opencode(tool, args, failed):
     given = args if tool == 'shell' else {'filePath': args['file_path']}
-    call = {'tool': {'shell': 'bash', 'write': 'write'}[tool], 'sessionID': 's', 'callID': 'c', 'args': given}
-    loaded.stdin.write(json.dumps([call, {'exit': 3 if failed else 0}]) + '\n')
+    exit = {'exit': 3 if failed else 0}
+    if os.environ.get('OPENCODE_VERSION') == '2':
+        call = {'tool': {'shell': 'shell', 'write': 'write'}[tool], 'sessionID': 's', 'id': 'c', 'input': given,
+                'status': 'completed', 'result': {'content': '', 'metadata': exit}}
+    else:
+        call = {'tool': {'shell': 'bash', 'write': 'write'}[tool], 'sessionID': 's', 'callID': 'c', 'args': given}
+    loaded.stdin.write(json.dumps([call, exit]) + '\n')
     loaded.stdin.flush()
     assert loaded.stdout.readline() == '\n'
 
 
-def without_hooks(tool, args, failed):
-    time.sleep(2.5)  # longer than files have to rest and a checkpoint takes, on a busy machine too
+def moment():
+    asked = ['/.teleport-env/bin/teleport-env', 'status', '--json']
+    return json.loads(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)['checkpoint']
 
 
 TELL = {'claude': claude, 'codex': codex, 'gemini': gemini, 'qwen': qwen, 'copilot': copilot, 'opencode': opencode}
@@ -114,13 +130,18 @@ TELL = {'claude': claude, 'codex': codex, 'gemini': gemini, 'qwen': qwen, 'copil
 
 def call_tool(tool, args):
     failed = False
+    before = moment()
     if tool == 'shell':
         failed = subprocess.run(['sh', '-c', args['command']]).returncode != 0
     else:
         with open(args['file_path'], 'w') as file:
             file.write('x\n')
     memory.append(os.urandom(4).hex())
-    TELL.get(NAME, without_hooks)(tool, args, failed)
+    if NAME in TELL:
+        TELL[NAME](tool, args, failed)
+    # Without hooks it does nothing but wait, as for a model that thinks, until its files have rested.
+    while NAME not in TELL and moment() == before:
+        time.sleep(0.1)
 
 
 assert own_sandbox_is_off(), sys.argv
