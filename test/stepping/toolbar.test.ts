@@ -9,6 +9,7 @@ import { sideBar } from '../extension/side-bar.ts';
 import { stageExtension } from '../extension/stage.ts';
 import { type Editor, startEditor } from '../vscode/harness.ts';
 import { isSetUp } from '../vscode/paths.ts';
+import { waitFor } from '../vscode/waiting.ts';
 
 const RUN = `# teleport-env run 1
 
@@ -31,9 +32,16 @@ sleep 300
 echo end
 `;
 
+/** By line: 1 nothing, 2 a failure, 3 a file below `src`, 4 another file, 5 nothing. */
+const CHECKS = `echo begin
+(exit 4)
+mkdir -p src; echo 1 > src/made.ts
+echo 2 > other.txt
+echo end
+`;
+
 describe('the debug toolbar', function () {
   this.timeout(180_000);
-  this.retries(2); // a real browser on a busy machine now and then misses a click; what is broken fails three times
   let place: string;
   let folder: string;
   let helper: HelperProcess;
@@ -49,6 +57,7 @@ describe('the debug toolbar', function () {
     writeFileSync(join(folder, 'config.json'), '{ "api": "v1" }\n');
     writeFileSync(join(folder, 'fix.teleport-env.sh'), RUN);
     writeFileSync(join(folder, 'walk.sh'), WALK);
+    writeFileSync(join(folder, 'checks.sh'), CHECKS);
     helper = await HelperProcess.start();
     const connection = await helper.connect();
     sandbox = (await connection.request('sandbox/create', { workspace: folder })).sandbox.id;
@@ -59,7 +68,7 @@ describe('the debug toolbar', function () {
       settings: {
         [SETTINGS.helperStart]: false,
         'debug.toolBarLocation': 'docked',
-
+        'editor.acceptSuggestionOnEnter': 'off', // Enter is for what was typed
         'editor.codeLens': true,
       },
       size: { width: 1500, height: 900 },
@@ -243,6 +252,73 @@ describe('the debug toolbar', function () {
     await press(/^(Stop|Disconnect)/);
   });
 
+  /** By the editor's own box for it, at a line of the file that is open. */
+  const breakWhere = async (file: string, line: number, condition: string) => {
+    await openAt(file, line);
+    const box = editor.page.locator('.breakpoint-widget .monaco-editor');
+    await editor.command('editor.debug.action.conditionalBreakpoint');
+    await box.waitFor();
+    await waitFor(async () => {
+      await box.click();
+      await editor.page.keyboard.press('Control+A');
+      await editor.page.keyboard.type(condition);
+      return ((await box.locator('.view-lines').textContent()) ?? '').replace(/\u00a0/g, ' ').trim() === condition;
+    });
+    await editor.page.keyboard.press('Enter');
+    await box.waitFor({ state: 'detached' });
+  };
+  const glyphs = (kind: string) => editor.page.locator(`.monaco-editor .codicon-debug-breakpoint${kind}`);
+
+  it('stops where a command ends with that exit code, and where one changes a path like that', async () => {
+    await editor.command('workbench.debug.viewlet.action.removeAllBreakpoints');
+    // The first two never hold: a plain breakpoint would stop before each line.
+    await breakWhere('checks.sh', 1, 'exit == 4');
+    await breakWhere('checks.sh', 4, 'changed src/**');
+    await breakWhere('checks.sh', 2, 'exit == 4');
+    await breakWhere('checks.sh', 3, 'changed src/**');
+    await begin();
+    await frame(/echo begin/);
+    await openAt('checks.sh', 1);
+    await waitFor(async () => (await glyphs('-conditional').count()) === 4);
+    await press(/^Continue/);
+    await frame(/mkdir -p src/);
+    await variable(/exit code.*4/);
+    await press(/^Continue/);
+    await frame(/echo 2 > other\.txt/);
+    await variable(/exit code.*0/);
+    await editor.screenshot('stepping-conditions');
+    await press(/^Continue/);
+    await frame(/end of the run/);
+    // Backwards it stops at the same two.
+    await press(/^Reverse/);
+    await frame(/echo 2 > other\.txt/);
+    await press(/^Reverse/);
+    await frame(/mkdir -p src/);
+    assert.equal(await inside('ls other.txt src 2>/dev/null'), '');
+    await press(/^Reverse/);
+    await frame(/echo begin/);
+  });
+
+  it('says of words that are no condition that they are none', async () => {
+    await breakWhere('checks.sh', 5, 'exit is bad');
+    await waitFor(async () => (await glyphs('-unverified').count()) === 1);
+    const said = editor.page.locator('.monaco-hover').getByText(/“exit is bad” is no condition\. Try: exit != 0/);
+    await waitFor(async () => {
+      await editor.page.mouse.move(0, 0);
+      await glyphs('-unverified').hover();
+      return said
+        .first()
+        .waitFor({ timeout: 3000 })
+        .then(
+          () => true,
+          () => false,
+        );
+    });
+    await editor.screenshot('stepping-no-condition');
+    await press(/^(Stop|Disconnect)/);
+    await editor.command('workbench.debug.viewlet.action.removeAllBreakpoints');
+  });
+
   it('tries a dangerous line in a fork by the quick fix, and keeps or discards it', async () => {
     const connection = await helper.connect();
     await inside('cd "$OLDPWD" 2>/dev/null; echo precious > keep.txt');
@@ -250,8 +326,16 @@ describe('the debug toolbar', function () {
     const before = await branches();
     for (const choice of ['Discard', 'Keep']) {
       await openAt('fix.teleport-env.sh', 8);
-      await editor.page.keyboard.press('Control+.');
-      await editor.page.locator('.action-widget').getByText('Try in a fork').waitFor({ timeout: 20_000 });
+      const fix = editor.page.locator('.action-widget').getByText('Try in a fork');
+      // The key is lost where the focus is not in the text yet, and the list is another while the hints are looked for.
+      await waitFor(async () => {
+        await editor.page.keyboard.press('Escape');
+        await editor.page.keyboard.press('Control+.');
+        return fix.waitFor({ timeout: 3000 }).then(
+          () => true,
+          () => false,
+        );
+      }, 30_000);
       if (choice === 'Keep') await editor.screenshot('stepping-quick-fix');
       await editor.page.keyboard.press('Enter');
       const toast = await editor.notification(/Tried in live fork b\d+: exit 0/, 40_000);
