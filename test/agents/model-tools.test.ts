@@ -33,7 +33,6 @@ exports.activate = context => context.subscriptions.push(
 
 describe('what the editor’s own agents are given', function () {
   this.timeout(180_000);
-  this.retries(2); // a real browser on a busy machine now and then misses a click; what is broken fails three times
   let place: string;
   let folder: string;
   let helper: HelperProcess;

@@ -15,7 +15,6 @@ const COMMAND = 'echo "made once" >> made.txt\ntest -n "$PWD"';
 
 describe('set-up and git in the editor', function () {
   this.timeout(120_000);
-  this.retries(2);
   let place: string;
   let folder: string;
   let helper: HelperProcess;

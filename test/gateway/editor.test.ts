@@ -18,7 +18,6 @@ const TIMELINE = 'Checkpoint timeline';
 
 describe('the model gateway in VS Code', function () {
   this.timeout(180_000);
-  this.retries(2); // a real browser on a busy machine now and then misses a click; what is broken fails three times
   let place: string;
   let helper: HelperProcess;
   let provider: Provider;
