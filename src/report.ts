@@ -41,7 +41,10 @@ export function wayOn(code: HelperError['code']): WayOn | undefined {
 
 /** An error in words: what was asked and what stood in the way, then what to do. */
 export function wordsOf(error: unknown): string {
-  if (error instanceof HelperError) return [error.message, error.hint].filter(Boolean).join(' ');
+  if (error instanceof HelperError) {
+    const { message, hint } = error;
+    return hint ? `${message}${/[.!?]$/.test(message) ? ' ' : '; '}${hint}` : message;
+  }
   return error instanceof Error ? error.message : String(error);
 }
 

@@ -34,6 +34,9 @@ export type Ask = <M extends Asked>(method: M, params: AskParams<M>, options?: A
 
 const ANSWER_MS = 60_000;
 const HANDSHAKE_MS = 20_000;
+/** An answer that takes longer makes one ask whether the helper answers anything at all, and again after as long. */
+const PATIENCE_MS = 10_000;
+const SIGN_OF_LIFE_MS = 5_000;
 
 /** The connection: starts it, starts it again, and says how it stands. */
 export class Helper implements Disposable {
@@ -43,6 +46,7 @@ export class Helper implements Disposable {
   private tokens = 0;
   private attempts = 0;
   private disposed = false;
+  private probing = false;
   private readonly stateEmitter = new EventEmitter<ConnectionState>();
   private readonly notificationEmitter = new EventEmitter<Notified>();
   private readonly progresses = new Map<string, Progress<{ message?: string; increment?: number }>>();
@@ -142,13 +146,39 @@ export class Helper implements Disposable {
       this.progresses.set(mark, progress);
       sent = { ...sent, progress: mark };
     }
+    // Work may be long, and is waited for: but not on a helper that stands still.
+    const doubt = setInterval(() => void this.probe(wire), PATIENCE_MS);
     try {
       return (await wire.request(method, sent, token, timeoutMs)) as AskResult<M>;
     } catch (error) {
       this.log.warn(`${method}: ${error instanceof Error ? error.message : String(error)}`);
+      // It was there when we asked: to set one up would mend nothing.
+      if (error instanceof HelperError && error.code === 'noHelper')
+        throw new HelperError('lost', t('The connection to the helper was lost.'), undefined, undefined, undefined, {
+          cause: error,
+        });
       throw error;
     } finally {
+      clearInterval(doubt);
       if (mark) this.progresses.delete(mark);
+    }
+  }
+
+  /** Lets go of a helper that gives no sign of life: whatever was asked of it ends, and a new connection is tried. */
+  private async probe(wire: Wire): Promise<void> {
+    if (this.probing) return;
+    this.probing = true;
+    try {
+      await wire.request('sandbox/list', {}, undefined, SIGN_OF_LIFE_MS);
+    } catch (error) {
+      if (!(error instanceof HelperError) || error.code !== 'unanswered') return;
+      if (this.wire !== wire || this.current.kind !== 'ready') return;
+      this.log.warn(`no sign of life: ${error.message}`);
+      this.drop();
+      const message = t('The helper does not answer.');
+      this.move({ type: 'failed', problem: { reason: 'hanging', message } });
+    } finally {
+      this.probing = false;
     }
   }
 
@@ -241,6 +271,17 @@ interface Notified {
 
 function notConnected(state: ConnectionState): HelperError {
   const problem = 'problem' in state ? state.problem : undefined;
-  const code = problem?.reason === 'atRest' ? 'atRest' : 'noHelper';
-  return new HelperError(code, problem?.message ?? t('The helper is not running.'), problem?.hint);
+  return new HelperError(codeOf(problem?.reason), problem?.message ?? t('The helper is not running.'), problem?.hint);
+}
+
+function codeOf(reason: Problem['reason'] | undefined): HelperError['code'] {
+  switch (reason) {
+    case 'atRest':
+    case 'lost':
+      return reason;
+    case 'hanging':
+      return 'unanswered';
+    default:
+      return 'noHelper';
+  }
 }

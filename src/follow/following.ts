@@ -7,7 +7,7 @@ import { report } from '../report.ts';
 import { within } from './model.ts';
 
 /** Said by the connection's own state already. */
-const SILENT: ReadonlySet<string> = new Set(['noHelper', 'lost', 'cancelled', 'unknownSandbox']);
+const SILENT: ReadonlySet<string> = new Set(['noHelper', 'lost', 'unanswered', 'cancelled', 'unknownSandbox']);
 
 /** Which sandboxes of folders in this window are followed, and the requests that do it. Decides nothing. */
 export class Following implements Disposable {

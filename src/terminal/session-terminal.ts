@@ -7,6 +7,9 @@ import type { ShownSession } from '../connection/place.ts';
 import { t } from '../l10n.ts';
 import { wordsOf } from '../report.ts';
 
+/** It is attached again once there is a connection. */
+const UNREACHABLE: ReadonlySet<HelperError['code']> = new Set<HelperError['code']>(['lost', 'unanswered', 'noHelper']);
+
 /**
  * A terminal over our own connection to the helper, for places where no process of its own can reach it. It holds nothing:
  * the screen is VS Code's, the shell and its past are the sandbox's.
@@ -92,7 +95,7 @@ export class SessionTerminal implements Pseudoterminal {
       this.replay(scrollback);
       if (!session.running) this.exited(session.exitCode ?? 0, true);
     } catch (error) {
-      if (error instanceof HelperError && (error.code === 'lost' || error.code === 'noHelper')) return;
+      if (error instanceof HelperError && UNREACHABLE.has(error.code)) return;
       this.line(wordsOf(error));
       this.end();
     }

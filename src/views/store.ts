@@ -28,6 +28,8 @@ export type StoreChange =
 export class Store {
   private readonly byId = new Map<string, Sandbox>();
   private readonly timelines = new Map<string, Timeline>();
+  /** What was told to be gone since the last whole list: ids are given once, so news of it that come later are old. */
+  private readonly gone = new Set<string>();
   private shownId: string | undefined;
   private readonly signal = new Signal<StoreChange>();
 
@@ -63,13 +65,19 @@ export class Store {
   /** A whole list: what isn't in it is gone. */
   setSandboxes(sandboxes: readonly Sandbox[]): void {
     this.byId.clear();
+    this.gone.clear();
     for (const sandbox of sandboxes) this.byId.set(sandbox.id, sandbox);
     for (const id of this.timelines.keys()) if (!this.byId.has(id)) this.timelines.delete(id);
     this.signal.emit({ kind: 'sandboxes' });
   }
 
   setTimeline(sandbox: string, timeline: Timeline): void {
-    this.timelines.set(sandbox, timeline);
+    const { checkpoints } = timeline;
+    const isGone = ({ id }: Checkpoint) => this.gone.has(`${sandbox}/${id}`);
+    this.timelines.set(
+      sandbox,
+      checkpoints.some(isGone) ? { ...timeline, checkpoints: checkpoints.filter((c) => !isGone(c)) } : timeline,
+    );
     this.signal.emit({ kind: 'timeline', sandbox });
   }
 
@@ -85,6 +93,7 @@ export class Store {
   }
 
   sandboxChanged(sandbox: Sandbox): void {
+    if (this.gone.has(sandbox.id)) return;
     const known = this.byId.get(sandbox.id);
     this.byId.set(sandbox.id, sandbox);
     this.signal.emit(known ? { kind: 'sandbox', sandbox: sandbox.id } : { kind: 'sandboxes' });
@@ -92,6 +101,7 @@ export class Store {
   }
 
   sandboxRemoved(id: string): void {
+    this.gone.add(id);
     this.timelines.delete(id);
     if (this.byId.delete(id)) this.signal.emit({ kind: 'sandboxes' });
     if (this.shownId === id) this.show(undefined);
@@ -99,7 +109,7 @@ export class Store {
 
   checkpointSeen(sandbox: string, checkpoint: Checkpoint): void {
     const timeline = this.timelines.get(sandbox);
-    if (!timeline) return;
+    if (!timeline || this.gone.has(`${sandbox}/${checkpoint.id}`)) return;
     const at = timeline.checkpoints.findIndex((c) => c.id === checkpoint.id);
     if (at >= 0) {
       const checkpoints = timeline.checkpoints.with(at, checkpoint);
@@ -114,6 +124,7 @@ export class Store {
   }
 
   checkpointRemoved(sandbox: string, id: string): void {
+    this.gone.add(`${sandbox}/${id}`);
     const timeline = this.timelines.get(sandbox);
     if (!timeline?.checkpoints.some((c) => c.id === id)) return;
     this.setTimeline(sandbox, { ...timeline, checkpoints: timeline.checkpoints.filter((c) => c.id !== id) });

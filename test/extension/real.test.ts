@@ -1,4 +1,4 @@
-/** The extension in a real VS Code, with the real helper and the real CRIU: what it is for. Needs root. */
+/** The package installed in a real VS Code, with the real helper and the real CRIU: what it is for. Needs root. */
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,8 +7,9 @@ import { SETTINGS } from '../../src/ids.ts';
 import { HelperProcess, needsMachine } from '../daemon/helper-process.ts';
 import { type Editor, startEditor } from '../vscode/harness.ts';
 import { isSetUp } from '../vscode/paths.ts';
+import { waitFor } from '../vscode/waiting.ts';
 import { sideBar } from './side-bar.ts';
-import { stageExtension } from './stage.ts';
+import { packageExtension } from './stage.ts';
 
 /** Counts in its memory, ten times a second, and writes down where it is. */
 const COUNTER =
@@ -26,8 +27,20 @@ describe('the extension with the real helper', function () {
   const step = async (line: string) => {
     await editor.typeInTerminal(`${line}\n`);
     await timeline((rows) =>
-      rows.some((one) => one.label.startsWith(line.slice(0, 30)) && /current/.test(one.description)),
+      rows.some((one) => one.label.startsWith(line.slice(0, 20)) && /current/.test(one.description)),
     );
+  };
+
+  const welcome = (text: RegExp) =>
+    editor.page.locator('.part.sidebar .welcome-view-content').filter({ hasText: text, visible: true }).first();
+  /** Until the timeline shows what the helper says: which entry is the current one, and how many there are. */
+  const atOne = async () => {
+    const other = await helper.connect();
+    const { checkpoints, current } = await other.request('checkpoint/list', { sandbox: 'api-server' });
+    other.close();
+    const at = checkpoints.findIndex((one) => one.id === current);
+    const rows = await timeline((all) => all.length === checkpoints.length && /← current$/.test(all[at]!.description));
+    assert.equal(rows.filter((one) => /← current$/.test(one.description)).length, 1);
   };
 
   before(async function () {
@@ -38,10 +51,10 @@ describe('the extension with the real helper', function () {
     mkdirSync(folder);
     for (const name of ['config1.json', 'config2.json', 'ignore_me.txt'])
       writeFileSync(join(folder, name), '{ "api_version": "v1" }\n');
-    helper = await HelperProcess.start();
+    helper = await HelperProcess.start(undefined, { faults: true });
     editor = await startEditor({
       workspaceFolder: folder,
-      developmentPath: stageExtension(place),
+      vsix: packageExtension(),
       env: { TELEPORT_ENV_SOCKET: helper.socket, XDG_STATE_HOME: join(place, 'state') },
       settings: {
         'terminal.integrated.enablePersistentSessions': true,
@@ -172,13 +185,91 @@ describe('the extension with the real helper', function () {
     await editor.terminalText(/^kept: yes$/m);
   });
 
-  it('says when the helper was killed, and is back by itself', async () => {
-    await helper.kill();
+  it('shows a command that ran on while the window was reloaded', async () => {
+    const go = join(place, 'api-server', 'go');
+    await editor.typeInTerminal(`until test -e ${go}; do sleep 0.1; done; echo "waited for it"\n`);
+    await editor.openFolder(folder);
+    await editor.openContainer('Teleport Env');
+    await editor.terminalText(/^kept: yes$/m, 40_000);
+    const other = await helper.connect();
+    await other.request('run', { sandbox: 'api-server', line: `touch ${go}`, checkpoint: false });
+    await editor.terminalText(/^waited for it$/m);
+  });
+
+  it('is of one mind with the helper after a reload in the middle of a rollback', async () => {
+    // It hears nothing until the window that asked is gone.
+    process.kill(helper.pid, 'SIGSTOP');
+    try {
+      await inline(/^sed -i/, 'Roll back');
+      await editor.openFolder(folder);
+      await editor.openContainer('Teleport Env');
+      await welcome(/Connecting/).waitFor();
+    } finally {
+      process.kill(helper.pid, 'SIGCONT');
+    }
+    await sandboxes((rows) => /^running/.test(rows[0]?.description ?? ''));
+    await atOne();
+    await inline(/^sed -i/, 'Roll back');
+    await (await editor.notification(/Back at “sed -i/)).close();
+    await atOne();
+  });
+
+  it('stands 2,000 checkpoints', async () => {
+    const long = join(place, 'long-run');
+    mkdirSync(long);
+    writeFileSync(join(long, 'at.txt'), 'the beginning\n');
+    const other = await helper.connect();
+    const { sandbox } = await other.request('sandbox/create', { workspace: long });
+    const { id } = sandbox;
+    await other.request('run', { sandbox: id, line: 'echo the end >at.txt' });
+    for (let n = 2; n < 2_000; n++)
+      await other.request('checkpoint/create', { sandbox: id, label: `step ${n}`, filesOnly: true });
+    await editor.command('teleportEnv.selectSandbox');
+    await editor.pick(/long-run/);
+    const list = editor.page
+      .locator('.part.sidebar .pane')
+      .filter({ has: editor.page.getByText('Checkpoint timeline') })
+      .locator('.monaco-list')
+      .last();
+    await list.getByText('step 1999', { exact: true }).waitFor();
+    const rowAt = (index: number) => list.locator(`.monaco-list-row[data-index="${index}"]`);
+    const last = async (index: number, label: string) => {
+      await list.focus();
+      await waitFor(async () => {
+        await editor.page.keyboard.press('End');
+        return (await rowAt(index).getByText(label, { exact: true }).count()) > 0;
+      });
+    };
+    for (const index of [200, 1_200]) {
+      await last(index, 'Show older');
+      await rowAt(index).click();
+    }
+    await last(1_999, 'sandbox created');
+    await inline('sandbox created', 'Roll back');
+    await (await editor.notification(/Back at “sandbox created”/)).close();
+    const now = await other.request('run', { sandbox: id, line: 'cat at.txt' });
+    assert.equal(Buffer.from(now.output, 'base64').toString(), 'the beginning\n');
+    await other.request('sandbox/remove', { sandbox: id });
+    // The only one that is left is shown again.
+    await timeline((rows) => rows.some((one) => one.label.startsWith('sed -i')));
+  });
+
+  it('says when the helper was killed in the middle of a rollback, and is back by itself', async () => {
+    writeFileSync(helper.fault, 'head:obtained');
+    await inline('sandbox created', 'Roll back');
+    const toast = await editor.notification(/The connection to the helper was lost\./);
+    assert.deepEqual(toast.buttons, ['Reconnect']);
+    assert.ok(await helper.died(10_000));
+    await toast.close();
     await editor.statusBar(/helper unreachable/);
     await sandboxes((rows) => rows[0]?.description === 'unreachable');
     await editor.screenshot('real-unreachable');
     await helper.restart();
     await sandboxes((rows) => /^running/.test(rows[0]?.description ?? ''));
     assert.ok(existsSync(helper.socket));
+    await atOne();
+    await inline('sandbox created', 'Roll back');
+    await (await editor.notification(/Back at “sandbox created”/)).close();
+    await atOne();
   });
 });

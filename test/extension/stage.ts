@@ -19,3 +19,10 @@ export function stageExtension(place: string): string {
   });
   return folder;
 }
+
+/** The extension as it is published, for this processor. */
+export function packageExtension(): string {
+  const script = join(repository, 'scripts', 'package.sh');
+  execFileSync(script, ['--native-only'], { stdio: ['ignore', 'ignore', 'inherit'] });
+  return join(repository, 'build', 'teleport-env.vsix');
+}

@@ -60,6 +60,23 @@ describe('the cache of what the helper told', () => {
     assert.equal(store.timeline('s1'), undefined);
   });
 
+  it('brings nothing back that it was told is gone, until it stands in a list again', () => {
+    const { store, ids } = storeWith(k(2), k(1));
+    store.take('checkpoint/removed', { sandbox: 's1', checkpoint: 'k3' });
+    store.take('checkpoint/added', { sandbox: 's1', checkpoint: k(3) });
+    store.take('checkpoint/removed', { sandbox: 's1', checkpoint: 'k1' });
+    store.take('checkpoint/changed', { sandbox: 's1', checkpoint: k(1) });
+    // An answer that was on its way when it went.
+    store.addOlder('s1', [k(1), k(0)], false);
+    assert.deepEqual(ids(), ['k2', 'k0']);
+    const sandbox = sandboxOf({ id: 's1', name: 'one' });
+    store.take('sandbox/removed', { sandbox: 's1' });
+    store.take('sandbox/changed', { sandbox });
+    assert.deepEqual(store.sandboxes, []);
+    store.setSandboxes([sandbox]);
+    assert.deepEqual(store.sandboxes, [sandbox]);
+  });
+
   it('moves the current entry with the head', () => {
     const { store, heard } = storeWith(k(2), k(1));
     const moved = { sandbox: 's1', head: 'b4', checkpoint: 'k1', cause: 'rollback', ms: 1, saved: null } as const;
