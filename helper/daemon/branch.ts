@@ -117,7 +117,7 @@ export class Branch {
   gone(reason: string): Promise<Steps> {
     this.silence(reason);
     this.takeDump()?.kill();
-    this.retired ??= retire(this.layout, this.live.cgroup);
+    this.retired ??= retire(this.layout, this.live);
     return this.retired;
   }
 

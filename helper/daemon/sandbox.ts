@@ -4,6 +4,7 @@
  */
 import { readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
+import { cutLoose } from '../engine/branch.ts';
 import { undoRotation } from '../engine/capture.ts';
 import { Cgroup } from '../engine/cgroup.ts';
 import { faultPoint } from '../engine/fault.ts';
@@ -349,7 +350,7 @@ export class Sandbox {
     // Nothing that the caller waits for, nor for the answer to what it asks next.
     this.state.later(async () => {
       // It stops now; taking it down, which costs more, waits a little longer.
-      old?.live.cgroup.freeze();
+      if (old) cutLoose(old.live);
       this.state.save({});
       if (saved) rotationDone(this.state.layout.checkpoint(saved));
       this.state.tell('head/moved', {

@@ -16,7 +16,7 @@ import { type Overlay, overlayArguments, type Payload, payloadArguments, worldAr
 import type { BranchLayout } from './layout.ts';
 import type { Limits } from './limits.ts';
 import type { Machine } from './machine.ts';
-import { park, settle } from './network.ts';
+import { cutOutside, park, reachesOutside, settle } from './network.ts';
 import { refillReserve, withReserve } from './reserve.ts';
 import { Steps } from './steps.ts';
 import { makeLike, removeTree } from './trees.ts';
@@ -225,16 +225,35 @@ function explainRestore(cause: unknown, ground: Ground): TeleportError {
     : new TeleportError('restoreFailed', text, { cause });
 }
 
-/** Ends a branch: its processes by SIGKILL, its cgroup, its folder (moved to the trash first, so that no step can leave half of it). */
-export async function retire(layout: BranchLayout, cgroup: Cgroup): Promise<Steps> {
+/**
+ * Ends a branch: its connections to the outside by a reset, its processes by SIGKILL, its cgroup, its folder (moved to the trash
+ * first, so that no step can leave half of it).
+ */
+export async function retire(layout: BranchLayout, live: Live): Promise<Steps> {
   const steps = new Steps();
-  await cgroup.end();
+  cutLoose(live);
+  await live.cgroup.end();
   steps.done('old processes ended by SIGKILL');
   faultPoint('branch:retired');
   await removeTree(layout.dir);
   steps.done('their volatile upperdir discarded');
   refillReserve();
   return steps;
+}
+
+/**
+ * Stops a branch that is to be ended, and resets its connections to the outside: its network goes with its processes, often before
+ * the kernel has told the far ends, and those would send to nobody until their patience is over.
+ */
+export function cutLoose({ pid, startTime, cgroup }: Live): void {
+  if (startTimeOf(pid) !== startTime) return;
+  try {
+    cgroup.freeze(); // no program sees it and connects anew
+    if (reachesOutside(pid)) cutOutside(pid);
+  } catch (error) {
+    // It ended just now, by itself.
+    if (startTimeOf(pid) === startTime) throw error;
+  }
 }
 
 /** Host pids of a branch without its PID 1. */

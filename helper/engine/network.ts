@@ -240,6 +240,8 @@ export class Networks {
   /** Cuts connections to the outside and takes the network away. */
   detach(pid: number): void {
     if (!this.attached(pid)) return;
+    // The far ends hear of it as long as there is a way to them.
+    cutOutside(pid);
     const kept = ownAddresses(pid);
     inNetworkOf(pid, () => {
       deleteLink(INSIDE);

@@ -151,8 +151,11 @@ describe('network', () => {
       assert.equal(await page('example.test'), `hello from ${SERVER}`);
       assert.equal((await run('echo $X; jobs -r | wc -l')).text, '5\n1\n');
       await stream('s');
+      outside.ended.length = 0;
       await set('none');
       await until('the stream is cut', async () => (await read('s')).includes('error'));
+      await until('at the far end too', async () => outside.ended.length > 0);
+      assert.equal(outside.ended[0]!.how, 'reset');
       assert.match(await page(SERVER), /unreachable/);
       await set('nat');
       assert.equal(await page('example.test'), `hello from ${SERVER}`);
@@ -214,6 +217,7 @@ for a in '${HOST} ${gateway} ${NEIGHBOUR}'.split():
         const { checkpoint } = await connection.request('checkpoint/create', { sandbox });
         if (way === 'warm') await sleep(1500);
         else await connection.request('checkpoint/create', { sandbox });
+        outside.ended.length = 0;
         const began = Date.now();
         const moved = await connection.request('checkpoint/rollback', {
           sandbox,
@@ -228,6 +232,13 @@ for a in '${HOST} ${gateway} ${NEIGHBOUR}'.split():
           assert.match(kind!, /ConnectionResetError|ConnectionAbortedError/);
           const after = Number(at) * 1000 - done;
           assert.ok(after < 100, `${name} heard ${after} ms after the rollback, which took ${done - began} ms`);
+        }
+        // Seen from the other side: a packet says so, none is waited for in vain.
+        await until('the far ends hear of it', async () => outside.ended.length >= 2);
+        for (const { port, how, at } of outside.ended) {
+          const name = port === SLOW_PORT ? 'half' : 's';
+          assert.equal(how, 'reset', name);
+          console.log(`        far end of ${name}: a reset ${Math.round(at - done)} ms after the rollback's answer`);
         }
         assert.equal(await page('example.test'), `hello from ${SERVER}`);
       });

@@ -6,6 +6,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { check, libc } from '../../helper/engine/libc.ts';
 
 const CLONE_NEWNET = 0x40000000;
@@ -15,12 +16,25 @@ export const SERVER = '203.0.113.10';
 export const NEIGHBOUR = '192.168.77.1';
 export const HOST = '198.51.100.2';
 export const STREAM_PORT = 9000;
-/** Half-closed connections are answered only after a minute. */
+/** What connects there is answered by nothing. */
 export const SLOW_PORT = 9001;
+
+/** How a connection ended, as the far end saw it. */
+export interface Ended {
+  port: number;
+  /** `reset` by the other side, `closed` in order, `lost`: packets met nobody until patience was over. */
+  how: string;
+  /** Milliseconds since the epoch. */
+  at: number;
+}
 
 /** A name server, a stream of numbers, a web page. Argument: the address to answer names at. */
 const SERVICES = `
-import http.server, socket, socketserver, struct, sys, threading, time
+import errno, http.server, select, socket, socketserver, struct, sys, threading, time
+def tell(port, how):
+    print('ended %d %s %f' % (port, how, time.time() * 1000), flush=True)
+def why(e):
+    return 'reset' if isinstance(e, (ConnectionResetError, BrokenPipeError)) else 'lost'
 class Stream(socketserver.BaseRequestHandler):
     def handle(self):
         n = 0
@@ -29,11 +43,16 @@ class Stream(socketserver.BaseRequestHandler):
                 n += 1
                 self.request.sendall(b'%d\\n' % n)
                 time.sleep(0.01)
-        except OSError: pass
+        except OSError as e: tell(${STREAM_PORT}, why(e))
 class Slow(socketserver.BaseRequestHandler):
     def handle(self):
-        while self.request.recv(100): pass
-        time.sleep(60)
+        try:
+            while self.request.recv(100): pass
+            ends = select.poll(); ends.register(self.request, 0)
+            ends.poll()
+            error = self.request.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            tell(${SLOW_PORT}, 'reset' if error in (0, errno.ECONNRESET, errno.EPIPE) else 'lost')
+        except OSError as e: tell(${SLOW_PORT}, why(e))
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers(); self.wfile.write(b'hello from ' + self.server.server_address[0].encode())
@@ -72,6 +91,8 @@ export class Outside {
   private readonly tag = `tpt${process.pid}`;
   private readonly home: number;
   private readonly children: ChildProcess[] = [];
+  /** Connections to the stream and the slow port that ended. */
+  readonly ended: Ended[] = [];
   private readonly script = join(tmpdir(), `teleport-services-${process.pid}.py`);
 
   private constructor() {
@@ -129,7 +150,11 @@ export class Outside {
     });
     this.children.push(child);
     await new Promise<void>((resolve, reject) => {
-      child.stdout!.once('data', () => resolve());
+      createInterface(child.stdout!).on('line', (line) => {
+        if (line === 'ready') resolve();
+        const [, port, how, at] = /^ended (\d+) (\w+) ([\d.]+)$/.exec(line) ?? [];
+        if (port) this.ended.push({ port: Number(port), how: how!, at: Number(at) });
+      });
       child.once('exit', () => reject(new Error(`the services of ${namespace} did not start`)));
     });
   }
