@@ -25,6 +25,9 @@ import { countEntries, moveChildren, removeTree } from './trees.ts';
 const ROTATE_ABOVE = 600;
 /** By then a process that could not go on has ended. */
 const LAST_MOMENTS_MS = 50;
+/** A dump is tried that often where something is in the way that passes by itself, and that long after. */
+const TRIES = 4;
+const PASSES_MS = 15;
 /** Deleted but open files are kept in the image up to that size. CRIU's default, 1 MiB, fails databases and editors. */
 const GHOST_LIMIT = 1 << 30;
 
@@ -44,6 +47,31 @@ export interface Captured {
  * it was and nothing is left of the checkpoint
  */
 export async function capture(
+  machine: Machine,
+  live: Live,
+  from: BranchLayout,
+  to: CheckpointLayout,
+  way: 'auto' | 'copy' | 'rotate',
+  steps: Steps,
+  ahead?: CriuProcess,
+): Promise<Captured> {
+  for (let tries = TRIES; ; ahead = undefined) {
+    try {
+      return await captureOnce(machine, live, from, to, way, steps, ahead);
+    } catch (error) {
+      if (--tries === 0 || !isPassing(error as Error)) throw error;
+    }
+    await sleep(PASSES_MS);
+    steps.done('tried again: a connection was just being accepted');
+  }
+}
+
+/** What is in the way only for a moment, as a connection that is about to be accepted: one to PID 1 is, where a hook asks it. */
+function isPassing({ cause }: { cause?: unknown }): boolean {
+  return cause instanceof CriuError && cause.reason === 'pendingConnection';
+}
+
+async function captureOnce(
   machine: Machine,
   live: Live,
   from: BranchLayout,

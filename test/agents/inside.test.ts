@@ -204,6 +204,20 @@ describe('teleport-env inside a sandbox', () => {
     assert.match(message, /\S/);
   });
 
+  it('is in nobody’s way: a checkpoint is made while processes ask all the time', async () => {
+    const sandbox = await create();
+    await run(
+      sandbox,
+      'for i in 1 2 3; do while :; do teleport-env status > /tmp/said; echo >> /tmp/asked; done & done; true',
+    );
+    const asked = async () => Number((await run(sandbox, 'wc -l < /tmp/asked')).output);
+    for (let n = 0; n < 15; n++) await user.request('checkpoint/create', { sandbox });
+    const before = await asked();
+    for (const deadline = Date.now() + 5000; (await asked()) <= before; await sleep(20))
+      assert.ok(Date.now() < deadline, 'they go on');
+    await user.request('sandbox/stop', { sandbox, discard: true });
+  });
+
   it('makes no step of what the step of a hook has already, though files come to rest meanwhile', async () => {
     const sandbox = await create();
     const ends = Array.from({ length: 8 }, (_, n) => (0.4 + n * 0.03).toFixed(2));
