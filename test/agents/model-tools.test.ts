@@ -3,7 +3,16 @@
  * extension of the test's stands in for the agent: it asks the editor for its tools and invokes them. Needs root.
  */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SETTINGS } from '../../src/ids.ts';
@@ -15,20 +24,25 @@ import { waitFor } from '../vscode/waiting.ts';
 
 const AGENT = `
 const vscode = require('vscode')
-const { readFileSync, renameSync, writeFileSync } = require('fs')
+const { existsSync, readFileSync, renameSync, rmSync, writeFileSync } = require('fs')
 const file = name => process.env.AGENT_PLACE + '/' + name
 const act = async ({ tool, input }) => {
   if (!tool) return vscode.lm.tools.map(({ name, inputSchema }) => ({ name, required: inputSchema?.required ?? [] }))
   const { content } = await vscode.lm.invokeTool(tool, { toolInvocationToken: undefined, input })
   return content.map(part => part.value).join('')
 }
-exports.activate = context => context.subscriptions.push(
-  vscode.commands.registerCommand('agent.ask', async () => {
-    const answer = await act(JSON.parse(readFileSync(file('request.json'), 'utf8'))).catch(error => ({ failed: String(error) }))
-    writeFileSync(file('answer.tmp'), JSON.stringify(answer))
-    renameSync(file('answer.tmp'), file('answer.json'))
-  })
-)
+const look = async () => {
+  if (!existsSync(file('request.json'))) return
+  const request = JSON.parse(readFileSync(file('request.json'), 'utf8'))
+  rmSync(file('request.json'))
+  const answer = await act(request).catch(error => ({ failed: String(error) }))
+  writeFileSync(file('answer.tmp'), JSON.stringify(answer))
+  renameSync(file('answer.tmp'), file('answer.json'))
+}
+exports.activate = context => {
+  const timer = setInterval(look, 100)
+  context.subscriptions.push({ dispose: () => clearInterval(timer) })
+}
 `;
 
 describe('what the editor’s own agents are given', function () {
@@ -47,7 +61,6 @@ describe('what the editor’s own agents are given', function () {
     const agent = join(place, 'agent');
     for (const path of [folder, agent]) mkdirSync(path);
     writeFileSync(join(folder, 'config.json'), '{ "api": "v1" }\n');
-    const commands = [{ command: 'agent.ask', title: 'Ask', category: 'Agent' }];
     const manifest = {
       name: 'agent',
       publisher: 'tests',
@@ -55,7 +68,10 @@ describe('what the editor’s own agents are given', function () {
       engines: { vscode: '^1.100.0' },
       main: './main.js',
     };
-    writeFileSync(join(agent, 'package.json'), JSON.stringify({ ...manifest, contributes: { commands } }));
+    writeFileSync(
+      join(agent, 'package.json'),
+      JSON.stringify({ ...manifest, activationEvents: ['onStartupFinished'] }),
+    );
     writeFileSync(join(agent, 'main.js'), AGENT);
     helper = await HelperProcess.start();
     sandbox = (await (await helper.connect()).request('sandbox/create', { workspace: folder })).sandbox.id;
@@ -84,8 +100,8 @@ describe('what the editor’s own agents are given', function () {
   const answerFile = () => join(place, 'answer.json');
   async function begin(request: { tool?: string; input?: object }): Promise<void> {
     rmSync(answerFile(), { force: true });
-    writeFileSync(join(place, 'request.json'), JSON.stringify(request));
-    await editor.command('agent.ask');
+    writeFileSync(join(place, 'request.tmp'), JSON.stringify(request));
+    renameSync(join(place, 'request.tmp'), join(place, 'request.json'));
   }
   // biome-ignore lint/suspicious/noExplicitAny: each test knows what it asked for
   async function answer(): Promise<any> {
