@@ -93,6 +93,9 @@ function findFiles(): string[] {
   return (named.length > 0 ? named : all).sort((a, b) => weight(a) - weight(b) || (a < b ? -1 : 1));
 }
 
+/** Somebody ended us: what runs is cleared away, nothing more is begun. */
+let stopped = false;
+
 /** How the process ended, where that says more than its results do. */
 function runFile(file: string, results: string, folder: string): Promise<string | undefined> {
   const env: NodeJS.ProcessEnv = {
@@ -110,7 +113,11 @@ function runFile(file: string, results: string, folder: string): Promise<string 
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   const stop = () => child.kill('SIGKILL');
-  process.once('SIGTERM', stop);
+  const stopAll = () => {
+    stop();
+    stopped = true;
+  };
+  process.once('SIGTERM', stopAll);
   return new Promise((done) => {
     let hung = false;
     const timer = setTimeout(() => {
@@ -119,7 +126,7 @@ function runFile(file: string, results: string, folder: string): Promise<string 
     }, FILE_TIMEOUT_MS);
     child.once('close', (_code, signal) => {
       clearTimeout(timer);
-      process.off('SIGTERM', stop);
+      process.off('SIGTERM', stopAll);
       if (hung) done(`did not end within ${FILE_TIMEOUT_MS / 60_000} minutes`);
       else done(signal ? `died of ${signal}` : undefined);
     });
@@ -163,6 +170,7 @@ async function main(): Promise<void> {
   chmodSync(folder, 0o1777);
   const watch = new Watch(folder);
   for (const file of findFiles()) {
+    if (stopped) break;
     const name = relative(root, file);
     const results = join(folder, 'results');
     console.log(`\n# ${name}`);
@@ -178,7 +186,7 @@ async function main(): Promise<void> {
       return tally;
     };
     let tally = await run();
-    if (tally.failures.length > 0) {
+    if (tally.failures.length > 0 && !stopped) {
       console.log(`\n# ${name}: failed, and is run once more`);
       unsteady.push(...tally.failures);
       tally = await run();

@@ -76,7 +76,7 @@ describe('flattening', function () {
       redirected += redirects(join(home, `flat${layers.length - 1}`));
     }
     assert.ok(redirected > 0, 'renamed directories of the base were among them');
-    assert.equal(descriptors(), open);
+    assert.ok(descriptors() <= open, 'none stays open');
   });
 
   it('keeps times, hard links, whiteouts and what an opaque directory hides', async () => {

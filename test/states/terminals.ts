@@ -39,14 +39,14 @@ const SCRIPTS: Record<string, Script> = {
     ],
   },
   less: {
-    argv: ['less', '/etc/services'],
+    argv: ['sh', '-c', "seq -f 'line %g' 5000 > long.txt; exec less long.txt"],
     before: [
-      ['/https\n', /https/],
+      ['/line 1234\n', /line 1234/],
       ['G', /END/],
     ],
     after: [
-      ['g', /Network services/],
-      ['/domain\n', /domain/],
+      ['g', /line 2\r[\s\S]*line 1\r/], // scrolls backwards, line by line
+      ['/line 777\n', /line 777/],
     ],
   },
 };
