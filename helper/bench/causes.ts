@@ -24,8 +24,11 @@ export function where(row: Row): string {
   const total = middle(row);
   const steps = row.steps ?? [];
   const rest = round(total - steps.reduce((sum, { ms }) => sum + ms, 0));
-  const parts = steps.filter(({ ms }) => ms > 0.01).map(({ step, ms }) => `${step} ${ms}`);
-  return `of ${total} ms: ${[...parts, ...(rest > 0 ? [`all else ${rest}`] : [])].join(', ')}`;
+  return `of ${total} ms: ${[...parts(row), ...(rest > 0 ? [`all else ${rest}`] : [])].join(', ')}`;
+}
+
+function parts({ steps = [] }: Row): string[] {
+  return steps.filter(({ ms }) => ms > 0.01).map(({ step, ms }) => `${step} ${ms}`);
 }
 
 function largest(row: Row): { step: string; ms: number } {
@@ -74,6 +77,9 @@ function specialCause(row: Row, rows: readonly Row[]): Explanation | null {
       needs: 'dumps of what changed only, which CRIU does not do on a kernel without soft-dirty pages',
     };
   if (row.figure === 'rollouts')
-    return { cause: `${where(row)} (${row.context})`, needs: 'less CPU for each fork, or more cores' };
+    return {
+      cause: `medians: ${parts(row).join(', ')} ms; ${row.context}`,
+      needs: 'less CPU for each fork (of the helper, CRIU and the kernel), or more cores',
+    };
   return null;
 }

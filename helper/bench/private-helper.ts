@@ -45,13 +45,14 @@ export class PrivateHelper {
     }
   }
 
-  /** Of the daemon: resident MB now, and the CPU seconds it used so far. */
-  usage(): { rssMb: number; cpuS: number } {
+  /** Of the daemon: resident MB now, and the CPU seconds that it, and processes of its that ended (CRIU), used so far. */
+  usage(): { rssMb: number; cpuS: number; childrenS: number } {
     const status = readFileSync(`/proc/${this.child.pid}/status`, 'utf8');
     const stat = readFileSync(`/proc/${this.child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
     return {
       rssMb: Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024,
       cpuS: (Number(stat[11]) + Number(stat[12])) / 100,
+      childrenS: (Number(stat[13]) + Number(stat[14])) / 100,
     };
   }
 

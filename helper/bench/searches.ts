@@ -1,8 +1,10 @@
 /** Workloads of searches: deep lines, wide fans, a tree. */
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { StepTime } from '../protocol/model.ts';
 import { add, type Bench } from './bench.ts';
 import { COUNTER_PY } from './inside.ts';
-import { round, type Summary, summarize } from './stats.ts';
+import { medianSteps, round, type Summary, summarize } from './stats.ts';
 import { Subject } from './subject.ts';
 
 export async function deep(bench: Bench): Promise<void> {
@@ -47,28 +49,49 @@ export async function deep(bench: Bench): Promise<void> {
   }
 }
 
+/** Processor time of all cores that was not idle, since boot. Source: proc_stat(5). */
+function busySeconds(): number {
+  const [user, nice, system, , , irq, softirq] = readFileSync('/proc/stat', 'utf8')
+    .split('\n')[0]!
+    .split(/\s+/)
+    .slice(1)
+    .map(Number);
+  return (user! + nice! + system! + irq! + softirq!) / 100;
+}
+
 export async function wide(bench: Bench): Promise<void> {
   const subject = await Subject.create(bench.helper.connection, { 'counter.py': COUNTER_PY, reward: '1' });
   const { connection, id: sandbox } = subject;
   try {
     await subject.run('python3 counter.py & sleep 0.2; MARK=base');
     const { checkpoint } = await subject.checkpoint();
-    const rollout = async (): Promise<void> => {
-      const { branch } = await connection.request('branch/fork', { sandbox, checkpoint: checkpoint.id });
+    const rollout = async (): Promise<StepTime[]> => {
+      const begun = performance.now();
+      const { branch, path } = await connection.request('branch/fork', { sandbox, checkpoint: checkpoint.id });
+      const forked = performance.now();
       const text = await subject.run('echo 2 > reward; cat reward', branch);
       if (text.trim() !== '2') throw new Error(`a rollout's reward was ${text}`);
+      const ran = performance.now();
       await connection.request('branch/discard', { sandbox, branch });
+      return [
+        { step: `fork, ${path}`, ms: forked - begun },
+        { step: 'run', ms: ran - forked },
+        { step: 'discard', ms: performance.now() - ran },
+      ];
     };
     for (const width of [1, 8]) {
-      const total = 1000;
+      const total = Math.min(1000, Math.ceil((1000 * bench.rounds) / 30));
       const times: number[] = [];
+      const all: StepTime[][] = [];
+      const before = bench.helper.usage();
+      const busyBefore = busySeconds();
       const begun = performance.now();
       let left = total;
       await Promise.all(
         Array.from({ length: width }, async () => {
           while (left-- > 0) {
             const t = performance.now();
-            await rollout();
+            all.push(await rollout());
             times.push(performance.now() - t);
           }
         }),
@@ -77,7 +100,12 @@ export async function wide(bench: Bench): Promise<void> {
       const fifth = Math.floor(times.length / 5);
       const early = summarize(times.slice(0, fifth)).p50;
       const late = summarize(times.slice(-fifth)).p50;
-      const context = `${total} rollouts, ${width} at a time; first fifth p50 ${early} ms, last fifth ${late} ms`;
+      const after = bench.helper.usage();
+      const each = (seconds: number): number => round((seconds * 1000) / total);
+      const cpu = `CPU ms for each: helper ${each(after.cpuS - before.cpuS)}, CRIU ${each(after.childrenS - before.childrenS)}, all ${each(busySeconds() - busyBefore)}`;
+      const warm = all.filter(([fork]) => fork!.step === 'fork, warm').length;
+      const context = `${total} rollouts, ${width} at a time, ${warm} of them from a standby; first fifth p50 ${early} ms, last fifth ${late} ms; ${cpu}`;
+      const steps = medianSteps(all);
       const goal = { text: '≥ 60/s', met: rate >= 60 };
       bench.rows.push({
         workload: 'wide-1000',
@@ -86,9 +114,10 @@ export async function wide(bench: Bench): Promise<void> {
         unit: '/s',
         value: rate,
         context,
+        steps,
         goal,
       });
-      bench.say(`wide-1000: ${rate}/s, ${width} at a time`);
+      bench.say(`wide-1000: ${rate}/s, ${width} at a time; ${context}`);
     }
   } finally {
     await subject.remove();

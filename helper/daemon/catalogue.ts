@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { countChanges, inSlices } from '../engine/diff.ts';
 import { faultPoint } from '../engine/fault.ts';
 import { flatten } from '../engine/flatten.ts';
-import { checkImage, sumImage } from '../engine/image-sums.ts';
+import { checkImage, stampOf, sumImage } from '../engine/image-sums.ts';
 import type { CheckpointLayout } from '../engine/layout.ts';
 import { refillReserve } from '../engine/reserve.ts';
 import { rotationOf } from '../engine/rotation.ts';
@@ -22,6 +22,9 @@ import { readRecord, writeRecord } from './store.ts';
 
 /** With more layers than that, those below a checkpoint are made one. A lookup through 30 takes no measurable time. */
 const FLATTEN_ABOVE = 32;
+
+/** What was read lately is in memory still: reading it again would not tell what the disk has. */
+const COMPARED_MS = 60_000;
 
 /** What a checkpoint is to say about itself. */
 export interface Words {
@@ -44,6 +47,8 @@ export class Catalogue {
   readonly damaged = new Map<string, { why: string; manifest: Manifest }>();
   private readonly becomingDurable = new Map<string, Promise<void>>();
   private flattening: Promise<void> | null = null;
+  /** Images that were what had been written: when, and which files those were. */
+  private readonly compared = new Map<string, { stamp: string; at: number }>();
 
   constructor(state: SandboxState) {
     this.state = state;
@@ -212,9 +217,18 @@ export class Catalogue {
     manifest.bytes = image + layer;
   }
 
-  /** Its memory image is what was written, as far as that is known. */
+  /** Its memory image is what was written, as far as that is known. One of many forks of a checkpoint need not read it again. */
   checkOf({ id, sums }: Manifest): (() => Promise<void>) | undefined {
-    return sums && (() => checkImage(this.state.layout.checkpoint(id).image, sums));
+    if (!sums) return undefined;
+    const { image } = this.state.layout.checkpoint(id);
+    const stamp = stampOf(image, sums);
+    const last = this.compared.get(id);
+    if (stamp !== null && last?.stamp === stamp && performance.now() - last.at < COMPARED_MS) return undefined;
+    return async () => {
+      this.compared.delete(id);
+      await checkImage(image, sums);
+      if (stamp !== null) this.compared.set(id, { stamp, at: performance.now() });
+    };
   }
 
   label(checkpoint: string, label: string | null): Checkpoint {
@@ -251,6 +265,7 @@ export class Catalogue {
     await removeTree(this.state.layout.checkpoint(checkpoint).manifest);
     faultPoint('delete:manifest');
     this.manifests.delete(checkpoint);
+    this.compared.delete(checkpoint);
     await removeTree(this.state.layout.checkpoint(checkpoint).dir);
     refillReserve();
     this.state.save({ undo: this.state.record.undo.filter((id) => id !== checkpoint) });

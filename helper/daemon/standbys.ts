@@ -1,9 +1,9 @@
 /**
  * Branches restored ahead of time and left frozen. Made one after the other, when nobody waits for anything else; taken by whoever
- * goes to their checkpoint. One that is still being made is waited for: that is sooner than beginning another.
+ * goes to their checkpoint, each by one. One that is still being made is waited for, by one: that is sooner than beginning another.
  */
 import { CriuError } from '../engine/criu.ts';
-import { memory } from '../engine/memory.ts';
+import { type Memory, memory } from '../engine/memory.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import { dismissed, isScarce } from '../sandbox/policy.ts';
 import type { Branch } from './branch.ts';
@@ -26,78 +26,105 @@ function isBroken(error: unknown): boolean {
 /** So often it is looked whether one is too old or memory scarce, while there are any. */
 const LOOK_MS = 5000;
 
+interface Ready {
+  checkpoint: string;
+  branch: Branch;
+  since: number;
+}
+
+interface Making {
+  checkpoint: string;
+  made: Promise<Branch | null>;
+  /** Somebody waits for it. */
+  claimed: boolean;
+}
+
 export class Standbys {
   private readonly shop: Workshop;
-  private readonly ready = new Map<string, { branch: Branch; since: number }>();
-  private readonly making = new Map<string, Promise<Branch | null>>();
+  private readonly left: () => Memory;
+  private ready: Ready[] = [];
+  private making: Making | null = null;
   private wanted: string[] = [];
   private timer: NodeJS.Timeout | null = null;
   private look: NodeJS.Timeout | null = null;
   private closed = false;
 
-  constructor(shop: Workshop) {
+  /** @param left tells what memory the machine has left */
+  constructor(shop: Workshop, left = () => memory()) {
     this.shop = shop;
+    this.left = left;
   }
 
   get all(): Branch[] {
-    return [...this.ready.values()].map(({ branch }) => branch);
-  }
-
-  has(checkpoint: string): boolean {
-    return this.ready.has(checkpoint) || this.making.has(checkpoint);
+    return this.ready.map(({ branch }) => branch);
   }
 
   /** One that an earlier daemon made. */
   adopt(branch: Branch): void {
     const { base } = branch.record;
-    if (this.ready.has(base)) this.shop.end(branch, 'one of it stands by already');
+    if (this.count(base)) this.shop.end(branch, 'one of it stands by already');
     else this.stand(base, branch);
   }
 
+  private count(checkpoint: string): number {
+    return this.ready.filter((one) => one.checkpoint === checkpoint).length;
+  }
+
   private stand(checkpoint: string, branch: Branch): void {
-    this.ready.set(checkpoint, { branch, since: performance.now() });
+    this.ready.push({ checkpoint, branch, since: performance.now() });
     this.look ??= setInterval(() => this.dismiss(), LOOK_MS).unref();
   }
 
   private dismiss(): void {
-    const standing = [...this.ready].map(([checkpoint, { since }]) => ({ checkpoint, since }));
-    for (const checkpoint of dismissed(standing, this.wanted, performance.now(), memory())) {
-      this.shop.end(this.ready.get(checkpoint)!.branch, 'it is not likely to be wanted, too old, or memory is scarce');
-      this.ready.delete(checkpoint);
-    }
-    if (this.ready.size || !this.look) return;
+    const going = new Set(dismissed(this.ready, this.wanted, performance.now(), this.left()));
+    this.ready = this.ready.filter((one) => !going.has(one));
+    for (const { branch } of going)
+      this.shop.end(branch, 'it is not likely to be wanted, too old, or memory is scarce');
+    if (this.ready.length || !this.look) return;
     clearInterval(this.look);
     this.look = null;
   }
 
   /** Resolves with null where there is none. Who takes it owns it. */
   async take(checkpoint: string): Promise<Branch | null> {
-    const making = this.making.get(checkpoint);
-    if (making) await making;
-    const branch = this.ready.get(checkpoint)?.branch ?? null;
-    this.ready.delete(checkpoint);
-    return branch;
+    const { making } = this;
+    if (!this.count(checkpoint) && making?.checkpoint === checkpoint && !making.claimed) {
+      making.claimed = true;
+      await making.made;
+    }
+    const at = this.ready.findIndex((one) => one.checkpoint === checkpoint);
+    return at < 0 ? null : this.ready.splice(at, 1)[0]!.branch;
   }
 
-  /** What should stand by, best first. Begins after `delayMs` in which nothing else was wanted. */
+  /** What should stand by, best first, a checkpoint as often as standbys of it are wanted. Begins after `delayMs` in which nothing else was wanted. */
   want(checkpoints: string[], delayMs: number): void {
     this.wanted = checkpoints;
     if (this.timer) clearTimeout(this.timer);
-    if (this.closed) return;
+    this.timer = null;
+    if (this.closed || this.making) return; // when that one is made, it goes on with these
     this.timer = setTimeout(() => void this.work(), delayMs);
   }
 
   private async work(): Promise<void> {
     this.timer = null;
     this.dismiss();
-    if (this.making.size) return; // goes on by itself when that one is made
-    const next = this.wanted.find((checkpoint) => !this.ready.has(checkpoint));
-    if (!next || this.closed || isScarce(memory())) return;
+    const next = this.missing();
+    if (!next || this.closed || isScarce(this.left())) return;
     const made = this.build(next);
-    this.making.set(next, made);
+    this.making = { checkpoint: next, made, claimed: false };
     await made;
-    this.making.delete(next);
-    if (!this.timer) await this.work();
+    this.making = null;
+    await this.work();
+  }
+
+  private missing(): string | undefined {
+    const standing = new Map<string, number>();
+    for (const { checkpoint } of this.ready) standing.set(checkpoint, (standing.get(checkpoint) ?? 0) + 1);
+    return this.wanted.find((checkpoint) => {
+      const left = standing.get(checkpoint) ?? 0;
+      standing.set(checkpoint, left - 1);
+      return left <= 0;
+    });
   }
 
   private async build(checkpoint: string): Promise<Branch | null> {
@@ -117,8 +144,9 @@ export class Standbys {
   /** Ends those of a checkpoint that is to be deleted. */
   async drop(checkpoint: string): Promise<void> {
     this.wanted = this.wanted.filter((id) => id !== checkpoint);
-    const branch = await this.take(checkpoint);
-    if (branch) this.shop.end(branch, 'its checkpoint was deleted');
+    if (this.making?.checkpoint === checkpoint) await this.making.made;
+    for (let branch = await this.take(checkpoint); branch; branch = await this.take(checkpoint))
+      this.shop.end(branch, 'its checkpoint was deleted');
   }
 
   /** Ends all, and makes none any more until `want`ed again by a sandbox that started. */
@@ -127,9 +155,8 @@ export class Standbys {
     if (this.timer) clearTimeout(this.timer);
     this.timer = null;
     this.wanted = [];
-    await Promise.all(this.making.values());
-    for (const branch of this.all) this.shop.end(branch, reason);
-    this.ready.clear();
+    await this.making?.made;
+    for (const { branch } of this.ready.splice(0)) this.shop.end(branch, reason);
     this.dismiss();
   }
 

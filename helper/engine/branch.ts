@@ -121,9 +121,9 @@ export function helperGroup(machine: Machine): string {
 }
 
 /** Stops the branch's tasks, and not CRIU, which works in the same cgroup. */
-export function freezeAround(machine: Machine, cgroup: Cgroup): void {
+export async function freezeAround(machine: Machine, cgroup: Cgroup): Promise<void> {
   const outside = new Cgroup(helperGroup(machine));
-  for (const task of cgroup.pids()) if (!isInside(task)) outside.take(task);
+  await Promise.all(cgroup.pids().flatMap((task) => (isInside(task) ? [] : [outside.take(task)])));
   cgroup.freeze();
 }
 
@@ -181,17 +181,19 @@ export async function activate(
           watch = setInterval(() => startTimeOf(root!) === null && hopeless.abort(), WATCH_MS).unref();
         },
         'pre-resume': async () => {
+          steps.done('layers mounted read-only, image restored');
           faultPoint('branch:restoring', pidOf.root);
           await checked;
+          if (checked) steps.done('image compared with its sums');
           settle(pidOf.root);
           machine.limiter.apply(cgroup.path, pidOf.root, ground.limits);
           options.network?.(pidOf.root);
-          if (options.frozen) freezeAround(machine, cgroup);
+          if (options.frozen) await freezeAround(machine, cgroup);
         },
       },
     );
     faultPoint('branch:live', pid);
-    steps.done('layers mounted read-only, image restored');
+    steps.done(options.frozen ? 'processes frozen' : 'processes let go');
     const startTime = startTimeOf(pid);
     if (!startTime) throw new Error('the restored processes ended at once');
     return { pid, startTime, cgroup };

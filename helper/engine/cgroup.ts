@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TeleportError } from '../protocol/errors.ts';
@@ -86,9 +87,9 @@ export class Cgroup {
     }
   }
 
-  /** Moves a process in, from wherever it is. */
-  take(pid: number): void {
-    this.write('cgroup.procs', String(pid));
+  /** Moves a process in, from wherever it is. The kernel waits for a grace period of its RCU, 5-35 ms: not in the way of all else. */
+  async take(pid: number): Promise<void> {
+    await writeFile(join(this.path, 'cgroup.procs'), String(pid));
   }
 
   private event(name: 'populated' | 'frozen'): boolean {

@@ -2,6 +2,7 @@
  * Checksums of a memory image: CRIU keeps none, and would restore damaged pages without a word. Against disks that forget and files
  * that get mixed up, not against an attacker. About 0.6 ms per MB, beside the restore.
  */
+import { statSync } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
@@ -37,6 +38,16 @@ export async function sumImage(dir: string): Promise<ImageSums> {
   for (const name of (await readdir(dir)).sort())
     if (!WRITTEN_LATER.test(name)) sums[name] = await sumOf(join(dir, name), chunk);
   return sums;
+}
+
+/** Changes whenever a file of the image does, as far as the file system knows of it. Null where one is missing. */
+export function stampOf(dir: string, sums: ImageSums): string | null {
+  try {
+    const files = Object.keys(sums).map((name) => statSync(join(dir, name)));
+    return files.map(({ ino, size, ctimeMs }) => `${ino} ${size} ${ctimeMs}`).join();
+  } catch {
+    return null;
+  }
 }
 
 /** @throws TeleportError `checkpointDamaged` naming the first file that is not what it was */

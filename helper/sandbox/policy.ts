@@ -1,7 +1,7 @@
 /**
  * Which checkpoints deserve a standby: a plain function of what was asked for lately. It knows four habits and needs not be told
  * which one it sees: undoing step by step (the current moment and the ones before it), depth-first search and MCTS (moments that
- * were gone back to before), wide fan-out (one moment over and over).
+ * were gone back to before), wide fan-out (one moment over and over, faster than standbys are made one by one: then several of it).
  */
 import type { CheckpointId } from '../protocol/ids.ts';
 import { lineOf, type Tree } from './tree.ts';
@@ -31,9 +31,12 @@ const ACCESS_WEIGHT = 0.5;
 /** The current moment (whose standby also proves it), the one before, … : a slip wants the last one back. */
 const LINE_WEIGHTS = [4, 3, 1.6, 0.9];
 const HINT_WEIGHT = 10;
+/** That many accesses to one moment within that time are a fan-out; each more makes one more standby of it worth having. */
+const FAN_ACCESSES = 3;
+const FAN_MS = 2000;
 
 /**
- * Wishes in order, best first, cut to the limits.
+ * Wishes in order, best first, cut to the limits. A checkpoint is there as often as standbys of it are wanted.
  * @param accesses rollbacks and forks, any order
  * @param hints what callers said they would want next
  * @param bytesOf resident memory that a standby of a checkpoint takes
@@ -57,7 +60,7 @@ export function wishes(
   });
   for (const { checkpoint, at } of accesses) add(checkpoint, ACCESS_WEIGHT * 2 ** (-(now - at) / HALF_LIFE_MS));
   for (const checkpoint of hints) add(checkpoint, HINT_WEIGHT);
-  const sorted = [...weights]
+  const sorted = [...weights, ...more(accesses, now, limits.count).filter(([checkpoint]) => tree.has(checkpoint))]
     .map(([checkpoint, weight]) => ({ checkpoint, weight }))
     .sort((a, b) => b.weight - a.weight);
   const chosen: Wish[] = [];
@@ -72,6 +75,20 @@ export function wishes(
   return chosen;
 }
 
+/** Further standbys of a moment that is fanned out, each worth a little less than the one before. */
+function more(accesses: readonly Access[], now: number, count: number): [CheckpointId, number][] {
+  const lately = new Map<CheckpointId, number>();
+  for (const { checkpoint, at } of accesses)
+    if (now - at <= FAN_MS) lately.set(checkpoint, (lately.get(checkpoint) ?? 0) + 1);
+  return [...lately].flatMap(([checkpoint, times]) => {
+    const worth = Math.max(0, times - FAN_ACCESSES + 1);
+    return Array.from({ length: Math.min(worth, count - 1) }, (_, i): [CheckpointId, number] => [
+      checkpoint,
+      ACCESS_WEIGHT * (worth - i),
+    ]);
+  });
+}
+
 export interface Standing {
   checkpoint: CheckpointId;
   /** When it was made, of the same clock. */
@@ -82,25 +99,39 @@ export interface Standing {
 export const STANDBY_AGE_MS = 10 * 60_000;
 /** Below that share of the machine's memory, what is only likely to be wanted makes room for what is. */
 const SCARCE = 0.1;
+/** Percentage of the time in which something waits for memory: from then on the machine is short of it, whatever it says is left. */
+const STALLED = 10;
+
+/** Available and total: bytes, as MemAvailable and MemTotal of /proc/meminfo. Stalled: percent, as `some avg10` of /proc/pressure/memory. */
+export interface MemoryLeft {
+  available: number;
+  total: number;
+  stalled: number;
+}
 
 /**
  * Standbys that are to go: all where memory is scarce, else those not wanted any more and those too old. Nothing replaces an old
  * one before somebody works with the sandbox again.
- * @param memory bytes, as MemAvailable and MemTotal of /proc/meminfo
+ * @param wanted a checkpoint as often as standbys of it are
  */
-export function dismissed(
-  standing: readonly Standing[],
+export function dismissed<S extends Standing>(
+  standing: readonly S[],
   wanted: readonly CheckpointId[],
   now: number,
-  memory: { available: number; total: number },
-): CheckpointId[] {
-  const scarce = isScarce(memory);
-  return standing
-    .filter((s) => scarce || !wanted.includes(s.checkpoint) || now - s.since > STANDBY_AGE_MS)
-    .map((s) => s.checkpoint);
+  memory: MemoryLeft,
+): S[] {
+  if (isScarce(memory)) return [...standing];
+  const room = new Map<CheckpointId, number>();
+  for (const checkpoint of wanted) room.set(checkpoint, (room.get(checkpoint) ?? 0) + 1);
+  return standing.filter(({ checkpoint, since }) => {
+    const left = room.get(checkpoint) ?? 0;
+    if (left === 0 || now - since > STANDBY_AGE_MS) return true;
+    room.set(checkpoint, left - 1);
+    return false;
+  });
 }
 
 /** None is made then. */
-export function isScarce({ available, total }: { available: number; total: number }): boolean {
-  return available < total * SCARCE;
+export function isScarce({ available, total, stalled }: MemoryLeft): boolean {
+  return available < total * SCARCE || stalled > STALLED;
 }

@@ -73,6 +73,34 @@ describe('the policy of standbys', () => {
     assert.equal(play.rate, 1);
   });
 
+  it('has several of a moment that is fanned out by several at once, and one again when that is over', () => {
+    const tree = new Map<string, Node>([['k0', { id: 'k0', parent: null, base: null }]]);
+    for (const id of ['k1', 'k2', 'k3', 'k4']) tree.set(id, { id, parent: `k${Number(id[1]) - 1}`, base: null });
+    const accesses: Access[] = [];
+    const standing = (now: number) =>
+      wishes(tree, 'k4', accesses, [], now, { count: 3, bytes: 1024 * MIB }, () => 10 * MIB).map((w) => w.checkpoint);
+    let clock = 0;
+    let hits = 0;
+    const bursts = 300;
+    for (let burst = 0; burst < bursts; burst++) {
+      clock += 200; // time enough to make three, as wished after the last burst
+      hits += Math.min(3, standing(clock).filter((id) => id === 'k1').length);
+      for (let i = 0; i < 3; i++) accesses.push({ checkpoint: 'k1', at: clock });
+    }
+    assert.ok(hits / (3 * bursts) > 0.98, `hit rate ${hits / (3 * bursts)}`);
+    assert.equal(standing(clock + 3000).filter((id) => id === 'k1').length, 1);
+    // Undoing step by step, however fast, is none.
+    accesses.splice(0, accesses.length, ...[1, 2, 3].map((n) => ({ checkpoint: `k${n}`, at: clock })));
+    assert.equal(new Set(standing(clock)).size, 3);
+  });
+
+  it('keeps within memory when it wants several of one', () => {
+    const tree = new Map<string, Node>([['k0', { id: 'k0', parent: null, base: null }]]);
+    const accesses = Array.from({ length: 50 }, () => ({ checkpoint: 'k0', at: 0 }));
+    const wanted = wishes(tree, 'k0', accesses, [], 0, { count: 8, bytes: 100 * MIB }, () => 45 * MIB);
+    assert.equal(wanted.length, 2);
+  });
+
   it('follows a depth-first search', () => {
     const play = new Play();
     const search = (at: string, depth: number): void => {
@@ -137,18 +165,33 @@ describe('the policy of standbys', () => {
     assert.deepEqual(large, ['k9'], 'one is made whatever its size');
   });
 
+  const plenty = { available: 8192 * MIB, total: 16384 * MIB, stalled: 0 };
+  const ids = (standing: { checkpoint: string }[]) => standing.map(({ checkpoint }) => checkpoint);
+
   it('lets those go that nobody wants or that are old, and all where memory is scarce', () => {
-    const plenty = { available: 8192 * MIB, total: 16384 * MIB };
     const now = STANDBY_AGE_MS + 1000;
     const standing = [
       { checkpoint: 'k1', since: 500 },
       { checkpoint: 'k2', since: 2000 },
       { checkpoint: 'k3', since: 2000 },
     ];
-    assert.deepEqual(dismissed(standing, ['k1', 'k2'], now, plenty), ['k1', 'k3']);
+    assert.deepEqual(ids(dismissed(standing, ['k1', 'k2'], now, plenty)), ['k1', 'k3']);
     assert.deepEqual(dismissed(standing, ['k1', 'k2', 'k3'], 2000, plenty), []);
-    const scarce = { available: 1024 * MIB, total: 16384 * MIB };
-    assert.deepEqual(dismissed(standing, ['k1', 'k2', 'k3'], 2000, scarce), ['k1', 'k2', 'k3']);
+    const scarce = { ...plenty, available: 1024 * MIB };
+    assert.deepEqual(ids(dismissed(standing, ['k1', 'k2', 'k3'], 2000, scarce)), ['k1', 'k2', 'k3']);
     assert.ok(isScarce(scarce) && !isScarce(plenty));
+  });
+
+  it('lets all go where programs stall for memory, whatever is said to be left', () => {
+    const standing = [{ checkpoint: 'k1', since: 0 }];
+    const stalling = { ...plenty, stalled: 12.5 };
+    assert.deepEqual(dismissed(standing, ['k1'], 0, stalling), standing);
+    assert.ok(isScarce(stalling) && !isScarce({ ...plenty, stalled: 3 }));
+  });
+
+  it('lets go of several of one moment those that are too many', () => {
+    const standing = [1, 2, 3].map((since) => ({ checkpoint: 'k1', since }));
+    assert.deepEqual(dismissed(standing, ['k1', 'k1'], 10, plenty), [standing[2]]);
+    assert.deepEqual(dismissed(standing, ['k1', 'k1', 'k1'], 10, plenty), []);
   });
 });

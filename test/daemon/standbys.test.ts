@@ -1,0 +1,108 @@
+/** Which standbys are made, taken and ended, without branches: what those do is tested where they are real. */
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Branch } from '../../helper/daemon/branch.ts';
+import { Standbys } from '../../helper/daemon/standbys.ts';
+import { type Memory, memory } from '../../helper/engine/memory.ts';
+
+describe('standbys', () => {
+  const plenty: Memory = { available: 8e9, total: 16e9, stalled: 0 };
+  let left: Memory;
+  let made: string[];
+  let ended: string[];
+  let finish: (() => void)[];
+  let standbys: Standbys;
+
+  beforeEach(() => {
+    left = plenty;
+    made = [];
+    ended = [];
+    finish = [];
+    standbys = new Standbys(
+      {
+        make: (checkpoint) => {
+          const id = `b${made.push(checkpoint)}`;
+          return new Promise((resolve) => finish.push(() => resolve({ id, record: { base: checkpoint } } as Branch)));
+        },
+        proven: () => {},
+        end: ({ id }, reason) => ended.push(`${id}: ${reason}`),
+      },
+      () => left,
+    );
+  });
+  afterEach(async () => {
+    const closed = standbys.close('the test is over');
+    for (const one of finish) one();
+    await closed;
+  });
+  const until = async (true_: () => boolean): Promise<void> => {
+    for (let tries = 0; !true_(); tries++) {
+      assert.ok(tries < 1000);
+      await sleep(1);
+    }
+  };
+  const makeAll = async (count: number): Promise<void> => {
+    for (let n = 1; n <= count; n++) {
+      await until(() => finish.length === n);
+      finish[n - 1]!();
+    }
+    await until(() => standbys.all.length === count);
+  };
+
+  it('are as many of a checkpoint as are wanted, one after the other, and each is taken once', async () => {
+    standbys.want(['k1', 'k2', 'k1'], 0);
+    await makeAll(3);
+    assert.deepEqual(made, ['k1', 'k2', 'k1']);
+    const taken = [await standbys.take('k1'), await standbys.take('k1'), await standbys.take('k1')];
+    assert.deepEqual(
+      taken.map((branch) => branch?.id),
+      ['b1', 'b3', undefined],
+    );
+    assert.equal((await standbys.take('k2'))?.id, 'b2');
+  });
+
+  it('one that is being made is waited for by one, and others do not wait in vain', async () => {
+    standbys.want(['k1'], 0);
+    await until(() => made.length === 1);
+    const first = standbys.take('k1');
+    assert.equal(await standbys.take('k1'), null);
+    finish[0]!();
+    assert.equal((await first)?.id, 'b1');
+  });
+
+  it('are ended, and none is made, when programs stall for memory', async () => {
+    standbys.want(['k1', 'k2'], 0);
+    await makeAll(2);
+    left = { ...plenty, stalled: 40 };
+    standbys.want(['k1', 'k2', 'k3'], 0);
+    await until(() => ended.length === 2);
+    assert.match(ended[0]!, /memory is scarce/);
+    assert.deepEqual(standbys.all, []);
+    await sleep(20);
+    assert.equal(made.length, 2);
+    left = plenty;
+    standbys.want(['k3'], 0);
+    await until(() => made.length === 3);
+  });
+
+  it('all of a checkpoint that is deleted are ended', async () => {
+    standbys.want(['k1', 'k1', 'k2'], 0);
+    await makeAll(3);
+    await standbys.drop('k1');
+    assert.equal(ended.length, 2);
+    assert.equal(standbys.all.length, 1);
+  });
+});
+
+describe('the memory that is left', () => {
+  const info = 'MemTotal:       24731748 kB\nMemFree:        17000000 kB\nMemAvailable:   22000000 kB\n';
+
+  it('is read from the kernel, with the time that programs stall for it', () => {
+    const pressure =
+      'some avg10=12.34 avg60=1.00 avg300=0.00 total=155\nfull avg10=3.00 avg60=0.00 avg300=0.00 total=495\n';
+    assert.deepEqual(memory(info, pressure), { available: 22000000 * 1024, total: 24731748 * 1024, stalled: 12.34 });
+    assert.equal(memory(info, '').stalled, 0, 'a kernel without it');
+    const here = memory();
+    assert.ok(here.available > 0 && here.total >= here.available && here.stalled >= 0);
+  });
+});
