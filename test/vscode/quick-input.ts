@@ -55,9 +55,13 @@ async function findCommand(page: Page, titleOrId: string, timeout: number): Prom
         rows = await quickRows(page);
         return rows.some(fits);
       };
-      // Its first list takes seconds on a busy machine, and each opening begins that anew.
-      await waitFor(async () => (await found()) || rows.length > 0, 8000).catch(() => false);
-      return waitFor(found, 1500).catch(() => false);
+      // Its first list takes seconds on a busy machine, and each opening begins that anew. It closes when the focus goes elsewhere.
+      const closed = async () => !(await page.locator(quickInput).isVisible());
+      await waitFor(async () => (await found()) || rows.length > 0 || closed(), 8000).catch(() => false);
+      return waitFor(async () => (await found()) || ((await closed()) ? 'closed' : undefined), 1500).then(
+        (how) => how === true,
+        () => false,
+      );
     }, timeout);
   } catch {
     const seen = rows.slice(0, 8).map((row) => `${row.label} (${row.id})`);

@@ -41,14 +41,15 @@ export async function notification(page: Page, text: RegExp, timeout = 20_000): 
   const wanted = items.filter({ hasText: text, visible: true }).first();
   const end = Date.now() + timeout;
   for (;;) {
-    const shown = await wanted.waitFor({ timeout: Math.min(1500, timeout) }).then(
+    const shown = await wanted.waitFor({ timeout: Math.min(2500, timeout) }).then(
       () => true,
       () => false,
     );
     if (shown) break;
     if (Date.now() > end) throw new Error(`no notification ${text} in ${timeout / 1000} s`);
-    // Its toast is gone on a slow machine, or there was none: the centre has it in any case.
-    await command(page, 'notifications.showList');
+    // Its toast is gone on a slow machine, or there was none: the centre has it in any case. Where something else takes the focus
+    // meanwhile, which closes the palette, it is perhaps just coming.
+    await command(page, 'notifications.showList', 5000).catch(() => undefined);
   }
   return box(page, wanted, '.notification-list-item-message', '[aria-label^="Clear Notification"]');
 }
