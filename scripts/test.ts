@@ -8,7 +8,7 @@
  * Each file runs in a process of its own, one after the other (they share a kernel, and the machine is small): one that
  * crashes or hangs is one failure and takes no other file with it. What a file leaves on the machine is a failure, too.
  * The machine is shared and noisy: a file that fails is run once more, and the first failure is told at the end with its
- * reason, as is that of a test which mocha ran again by its own.
+ * reason.
  * With CI=true nothing may be skipped but what SKIPPED_IN_CI names.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -141,10 +141,7 @@ interface Tally {
 
 function count(name: string, results: string, end: string | undefined): Tally {
   const tally: Tally = { passed: 0, skipped: 0, failures: [] };
-  const lines: { outcome: Outcome | 'retried' | 'end'; title?: string; error?: string }[] = readFileSync(
-    results,
-    'utf8',
-  )
+  const lines: { outcome: Outcome | 'end'; title?: string; error?: string }[] = readFileSync(results, 'utf8')
     .split('\n')
     .filter(Boolean)
     .map((line) => JSON.parse(line));
@@ -156,7 +153,6 @@ function count(name: string, results: string, end: string | undefined): Tally {
     const mayNot = strict && outcome === 'skipped' && !SKIPPED_IN_CI[title.split(' › ').at(-1)!];
     if (mayNot) tally.failures.push({ what: `${what} (skipped, which CI does not accept)` });
     else if (outcome === 'failed') tally.failures.push({ what, error });
-    else if (outcome === 'retried') unsteady.push({ what, error });
     else tally[outcome]++;
   }
   return tally;

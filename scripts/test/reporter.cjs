@@ -3,7 +3,7 @@
 const { appendFileSync } = require('node:fs');
 const { Runner, reporters } = require('mocha');
 
-const { EVENT_RUN_END, EVENT_TEST_FAIL, EVENT_TEST_PASS, EVENT_TEST_PENDING, EVENT_TEST_RETRY } = Runner.constants;
+const { EVENT_RUN_END, EVENT_TEST_FAIL, EVENT_TEST_PASS, EVENT_TEST_PENDING } = Runner.constants;
 
 module.exports = class extends reporters.Spec {
   constructor(runner, options) {
@@ -15,7 +15,6 @@ module.exports = class extends reporters.Spec {
     };
     runner.on(EVENT_TEST_PASS, (test) => tell('passed', test));
     runner.on(EVENT_TEST_FAIL, (test, error) => tell('failed', test, error));
-    runner.on(EVENT_TEST_RETRY, (test, error) => tell('retried', test, error));
     runner.on(EVENT_TEST_PENDING, (test) => tell('skipped', test));
     runner.on(EVENT_RUN_END, () => tell('end'));
   }

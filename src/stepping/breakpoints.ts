@@ -1,5 +1,6 @@
 /** Where a run stops. A position is a place between statements: position 2 is before the third. */
 import type { DocumentStep } from '../../helper/protocol/bridge.ts';
+import { t } from '../l10n.ts';
 import { type Condition, type Facts, readCondition } from './conditions.ts';
 
 export interface Breakpoint {
@@ -27,7 +28,7 @@ export class Breakpoints {
     this.own = [];
     return wanted.map(({ line, condition }) => {
       const step = stepAt(steps, line);
-      if (step === null) return { problem: 'There is no statement here.' };
+      if (step === null) return { problem: t('There is no statement here.') };
       try {
         const read = condition?.trim() ? readCondition(condition) : null;
         this.own.push({ step, condition: read });

@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { AGENTS } from '../../helper/protocol/agents.ts';
 import { SETTINGS } from '../../src/ids.ts';
 import { HelperProcess, needsMachine } from '../daemon/helper-process.ts';
 import { sideBar } from '../extension/side-bar.ts';
@@ -95,6 +96,11 @@ describe('agents in a real VS Code', function () {
       ),
     );
     await editor.screenshot('agent-which');
+    const offered = await editor.page.locator('.quick-input-list .monaco-list-row .label-name').allInnerTexts();
+    assert.deepEqual(
+      offered.map((name) => name.trim()),
+      AGENTS.map(({ name }) => name),
+    );
     await editor.pick(/^Claude Code/);
     const signIn = await editor.dialog(/Bring the configuration and sign-in of Claude Code along\?/);
     await editor.screenshot('agent-sign-in');

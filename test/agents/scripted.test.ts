@@ -54,10 +54,15 @@ const STEPS: Record<string, [step: string, exitCode: number | null][]> = {
   ],
 };
 
+const VARIABLES = [...new Set(AGENTS.flatMap(({ variables }) => variables))];
+const ALL_CONFIG = [...new Set(AGENTS.flatMap(({ config }) => config))].sort();
+
 describe('agents inside a sandbox', () => {
   let helper: HelperProcess;
   let user: Connection;
   let home: string;
+  /** The home of somebody who has all agents, with all that each keeps there. */
+  let full: string;
   const folders: string[] = [];
 
   before(async function () {
@@ -66,7 +71,11 @@ describe('agents inside a sandbox', () => {
     user = await helper.connect();
     // The user's own home, with what each agent has there.
     home = realpathSync(mkdtempSync(join(tmpdir(), 'teleport-home-')));
-    folders.push(home);
+    full = realpathSync(mkdtempSync(join(tmpdir(), 'teleport-home-')));
+    folders.push(home, full);
+    for (const path of AGENTS.flatMap(({ config }) => config))
+      if (isFolder(path)) place(`${path}/one.md`, 'of the user\n', full);
+      else place(path, /\.jsonc?$/.test(path) ? '{"of": "the user"}\n' : '# of the user\n', full);
     place(
       '.claude/settings.json',
       '{"model": "opus", "hooks": {"Stop": [{"hooks": [{"type": "command", "command": "true"}]}]}}',
@@ -82,12 +91,16 @@ describe('agents inside a sandbox', () => {
     if (this.currentTest?.state === 'failed') console.error(helper.logText());
   });
 
-  function place(path: string, text: string): void {
-    mkdirSync(dirname(join(home, path)), { recursive: true });
-    writeFileSync(join(home, path), text);
+  function place(path: string, text: string, below = home): void {
+    mkdirSync(dirname(join(below, path)), { recursive: true });
+    writeFileSync(join(below, path), text);
   }
+  const isFolder = (path: string) => /\/(agents|commands|skills)$/.test(path);
 
-  async function create(program: string): Promise<{ id: string; ws: string; call(...argv: string[]): Promise<Ran> }> {
+  async function create(
+    program: string,
+    given: Record<string, string> = {},
+  ): Promise<{ id: string; ws: string; call(...argv: string[]): Promise<Ran> }> {
     const ws = realpathSync(workspace());
     folders.push(ws);
     mkdirSync(join(ws, 'bin'));
@@ -95,7 +108,14 @@ describe('agents inside a sandbox', () => {
     chmodSync(join(ws, 'bin', program), 0o755);
     const PATH = `${join(ws, 'bin')}:${process.env.PATH}`;
     const { sandbox } = await user.request('sandbox/create', { workspace: ws, env: { PATH } });
-    const env = { TELEPORT_ENV_SOCKET: helper.socket, HOME: home, PATH, GEMINI_API_KEY: 'k1', GEMINI_MODEL: 'm1' };
+    const env = {
+      TELEPORT_ENV_SOCKET: helper.socket,
+      HOME: home,
+      PATH,
+      GEMINI_API_KEY: 'k1',
+      GEMINI_MODEL: 'm1',
+      ...given,
+    };
     return { id: sandbox.id, ws, call: (...argv) => cli(null, argv, { cwd: ws, env }) };
   }
 
@@ -128,8 +148,10 @@ describe('agents inside a sandbox', () => {
   for (const { agent, name, words } of versions)
     it(`${name}: each tool call is a step; back before the second one, it goes on from there`, async () => {
       const program = agent.binary ?? 'my-agent';
-      const { id, call } = await create(program);
-      const ran = await call('agent', agent.id, ...words, '--', ...(agent.binary ? [] : [program]), 'do it');
+      const everything = Object.fromEntries(VARIABLES.map((name) => [name, `my ${name}`]));
+      const { id, call } = await create(program, { ...everything, HOME: full });
+      words.push('--sign-in', '--', ...(agent.binary ? [] : [program]), 'do it');
+      const ran = await call('agent', agent.id, ...words);
       assert.match(ran.stdout, /^done [0-9a-f]{8}\r?\n$/m, `${ran.stdout}${ran.stderr}`);
       assert.equal(ran.code, 7, 'its exit code is its own');
       const made = await until(
@@ -144,6 +166,18 @@ describe('agents inside a sandbox', () => {
       const doubled = agent.quiet && agent.hooks.kind !== 'none';
       const all = await steps(id);
       assert.ok(all.every(({ kind, filesChanged }) => filesChanged >= 1 || (doubled && kind === 'run')));
+      // What is its own came along, and nothing of the others'.
+      const given = JSON.parse(await inside(id, 'cat /tmp/given'));
+      for (const variable of VARIABLES)
+        assert.equal(given[variable], agent.variables.includes(variable) ? `my ${variable}` : undefined, variable);
+      const there = (await inside(id, `cd ~; ls -d ${ALL_CONFIG.join(' ')} 2>/dev/null`)).split('\n').filter(Boolean);
+      const { hooks } = agent;
+      assert.deepEqual(
+        there.filter((path) => hooks.kind === 'none' || path !== hooks.file),
+        ALL_CONFIG.filter((path) => agent.config.includes(path) && (hooks.kind === 'none' || path !== hooks.file)),
+      );
+      for (const path of agent.config)
+        assert.match(await inside(id, `cat ~/${path}${isFolder(path) ? '/one.md' : ''}`), /of"?:? "?the user/, path);
       const before = (await inside(id, 'cat /tmp/memory')).split('\n');
 
       await user.request('checkpoint/rollback', { sandbox: id, checkpoint: made[0]!.id });

@@ -14,6 +14,8 @@ import { waitFor } from '../vscode/waiting.ts';
 import { completion, json, Provider } from './provider.ts';
 
 const KEY = 'sk-typed-into-the-box-8d21';
+/** Of the user's environment, which the editor has been started with. */
+const OTHER_KEY = 'sk-ant-from-the-environment-51c0';
 const TIMELINE = 'Checkpoint timeline';
 
 describe('the model gateway in VS Code', function () {
@@ -39,13 +41,13 @@ describe('the model gateway in VS Code', function () {
     editor = await startEditor({
       workspaceFolder: folder,
       developmentPath: stageExtension(place),
-      env: { TELEPORT_ENV_SOCKET: helper.socket, XDG_STATE_HOME: join(place, 'state') },
+      env: { TELEPORT_ENV_SOCKET: helper.socket, XDG_STATE_HOME: join(place, 'state'), ANTHROPIC_API_KEY: OTHER_KEY },
       settings: { [SETTINGS.helperStart]: false },
       size: { width: 1360, height: 860 },
     });
     await editor.changeSettings({
       [SETTINGS.helperStart]: false,
-      [SETTINGS.gatewayBaseUrls]: { openai: `${provider.url}/v1` },
+      [SETTINGS.gatewayBaseUrls]: { openai: `${provider.url}/v1`, anthropic: provider.url },
       [SETTINGS.gatewayPrices]: { 'tester-1': { input: 3, output: 15 } },
     });
     await editor.openContainer('Teleport Env');
@@ -123,6 +125,18 @@ describe('the model gateway in VS Code', function () {
     assert.match(text ?? '', /cost 0\.0033/);
   });
 
+  it('takes the key of the user’s environment where none is stored', async () => {
+    const usage = { input_tokens: 1, output_tokens: 1 };
+    provider.script = [json(200, { type: 'message', role: 'assistant', model: 'm', content: [], usage })];
+    const body = '{"model":"tester-2","max_tokens":9,"messages":[{"role":"user","content":"Hello"}]}';
+    await editor.typeInTerminal(
+      `curl -s -H content-type:application/json -d '${body}' $ANTHROPIC_BASE_URL/v1/messages; env | grep -c sk-ant\n`,
+    );
+    await editor.terminalText(/^\{"type":"message".*\}0$/m);
+    assert.equal(provider.asked.at(-1)?.url, '/v1/messages');
+    assert.equal(provider.asked.at(-1)?.headers['x-api-key'], OTHER_KEY);
+  });
+
   it('opens the conversation as a run document', async () => {
     await editor.command('teleportEnv.openConversation');
     await editor.page.locator('.quick-input-list').getByText('Fix_the_tests').waitFor();
@@ -151,6 +165,7 @@ describe('the model gateway in VS Code', function () {
     await editor.pick(/Switch off/);
     await until(false);
     // Nothing that the editor wrote down holds the key in the clear.
-    assert.equal(execFileSync('sh', ['-c', `grep -rlaF ${KEY} '${helper.state}/volume' || true`]).toString(), '');
+    for (const key of [KEY, OTHER_KEY])
+      assert.equal(execFileSync('sh', ['-c', `grep -rlaF ${key} '${helper.state}/volume' || true`]).toString(), '');
   });
 });

@@ -285,6 +285,26 @@ describe('stepping through a run', () => {
     assert.equal((await run.scope('Last step'))['exit code'], '4');
   });
 
+  for (const [sample, first, thought, exit] of [
+    ['claude-code.jsonl', /^npm test/, /^# Run the test first\.$/m, '0'],
+    ['swe-agent.traj', /^ls -F/, /^# Let me look around first\.$/m, '0'],
+    ['codex.jsonl', /^\(cd '\/w\/my src'/, /^# I list the folder\.$/m, '1'],
+  ] as const)
+    it(`walks through ${sample} both ways, thoughts as comments`, async () => {
+      const path = join(ws, sample);
+      copyFileSync(join(__dirname, '../documents/samples', sample), path);
+      await run.start({ program: path, sandbox });
+      const [begin] = await run.stopped();
+      const { source, name } = (await run.ok('stackTrace', { threadId: 1 })).stackFrames[0];
+      assert.match(name, first);
+      const { content } = await run.ok('source', { source, sourceReference: source.sourceReference });
+      assert.match(content, thought);
+      const [second, reason] = await run.press('next');
+      assert.ok(second > begin, reason);
+      assert.equal((await run.scope('Last step'))['exit code'], exit);
+      assert.deepEqual(await run.press('stepBack'), [begin, 'step']);
+    });
+
   it('is written down as a document that can be walked again', async () => {
     const path = program('# why\necho 1 > one\nfalse\ncat <<EOF\n# %% x\nEOF\n');
     await run.start({ program: path, sandbox, stopOnEntry: false });

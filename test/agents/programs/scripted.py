@@ -145,6 +145,8 @@ def call_tool(tool, args):
 
 
 assert own_sandbox_is_off(), sys.argv
+with open('/tmp/given', 'w') as file:
+    json.dump(dict(os.environ), file)
 if NAME == 'opencode':  # its plugins live in itself
     loaded = subprocess.Popen(['node', '--input-type=module', '-e', PLUGINS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert loaded.stdout.readline() == '\n'
