@@ -9,6 +9,7 @@ import { sideBar } from '../extension/side-bar.ts';
 import { stageExtension } from '../extension/stage.ts';
 import { type Editor, startEditor } from '../vscode/harness.ts';
 import { isSetUp } from '../vscode/paths.ts';
+import type { Locator } from '../vscode/playwright.ts';
 import { waitFor } from '../vscode/waiting.ts';
 
 const RUN = `# teleport-env run 1
@@ -88,6 +89,8 @@ describe('the debug toolbar', function () {
   });
 
   const press = (title: RegExp) => editor.page.getByRole('button', { name: title }).first().click({ timeout: 20_000 });
+  /** What the editor shows with blanks of its own. */
+  const plain = (text: string | null) => (text ?? '').replace(/\u00a0/g, ' ').trim();
   const { inline, timeline } = sideBar(() => editor);
   /** By its command: the icon may lie beneath its badge. */
   const debugView = () => editor.command('workbench.view.debug');
@@ -170,6 +173,58 @@ describe('the debug toolbar', function () {
       .filter({ hasText: text })
       .first()
       .waitFor({ timeout: 20_000 });
+
+  /** A lens of the line with that text: the one that stands next above it. */
+  const lens = async (line: string, title: string) => {
+    const top = async (place: Locator) => (await place.boundingBox())?.y ?? -1;
+    await waitFor(async () => {
+      const y = await top(editor.page.locator('.view-lines .view-line').filter({ hasText: line }).first());
+      let best: { y: number; row: Locator } | undefined;
+      for (const row of await editor.page.locator('.codelens-decoration').all()) {
+        const at = await top(row);
+        if (at < y && at > (best?.y ?? -1)) best = { y: at, row };
+      }
+      // It may be drawn anew while it is clicked.
+      const found = best?.row.locator('a').filter({ hasText: title }).first();
+      return found?.click({ timeout: 2000 }).then(
+        () => true,
+        () => false,
+      );
+    });
+  };
+
+  it('the lenses of a run document do what they say; hints and hovers tell how a step went', async () => {
+    await openAt('fix.teleport-env.sh', 11);
+    await lens('rm -rf', 'Run to here');
+    await debugView();
+    await frame(/rm -rf/);
+    assert.equal(await inside('cat config.json'), '{ "api": "v2" }\n');
+    const done = editor.page.locator('.view-lines .view-line').filter({ hasText: 'sed -i' }).first();
+    await waitFor(async () => /exit 0 · .* · 1 file · k\d+/.test(plain(await done.textContent())));
+    const hover = editor.page.locator('.monaco-hover').getByText(/^exit 0 · .* · 1 file · k\d+$/);
+    await waitFor(async () => {
+      await editor.page.mouse.move(0, 0);
+      await done.locator('span span').first().hover();
+      return hover
+        .first()
+        .waitFor({ timeout: 4000 })
+        .then(
+          () => true,
+          () => false,
+        );
+    });
+    await editor.screenshot('stepping-hover');
+    await editor.page.mouse.move(0, 0);
+    await lens('sed -i', 'Changes of this step');
+    await editor.page.locator('.tab.active').filter({ hasText: '↔' }).waitFor();
+    await editor.page.locator('.monaco-diff-editor').filter({ hasText: 'v2' }).first().waitFor();
+    await editor.screenshot('stepping-changes');
+    await openAt('fix.teleport-env.sh', 11);
+    await lens('sed -i', 'Roll back to before this');
+    await frame(/sed -i/);
+    assert.equal(await inside('cat config.json'), '{ "api": "v1" }\n');
+    await press(/^(Stop|Disconnect)/);
+  });
 
   const current = (label: string) =>
     timeline((rows) => rows.some((row) => row.label === label && /← current$/.test(row.description)));
@@ -262,7 +317,7 @@ describe('the debug toolbar', function () {
       await box.click();
       await editor.page.keyboard.press('Control+A');
       await editor.page.keyboard.type(condition);
-      return ((await box.locator('.view-lines').textContent()) ?? '').replace(/\u00a0/g, ' ').trim() === condition;
+      return plain(await box.locator('.view-lines').textContent()) === condition;
     });
     await editor.page.keyboard.press('Enter');
     await box.waitFor({ state: 'detached' });
