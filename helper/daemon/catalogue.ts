@@ -43,8 +43,8 @@ export interface Words {
 export class Catalogue {
   private readonly state: SandboxState;
   private readonly manifests = new Map<string, Manifest>();
-  /** On disk, but not to be used: why, and what is known of them. */
-  readonly damaged = new Map<string, { why: string; manifest: Manifest }>();
+  /** On disk, but not to be used: why, and what is known of them; of one whose manifest can't be `read`, next to nothing. */
+  readonly damaged = new Map<string, { why: string; manifest: Manifest; read: boolean }>();
   private readonly becomingDurable = new Map<string, Promise<void>>();
   private flattening: Promise<void> | null = null;
   /** Images that were what had been written: when, and which files those were. */
@@ -76,7 +76,7 @@ export class Catalogue {
     const damage = this.damaged.get(id);
     if (damage)
       throw new TeleportError('checkpointDamaged', `${id} is damaged: ${damage.why}`, {
-        hint: 'choose another checkpoint',
+        hint: `choose another checkpoint; teleport-env delete ${id} removes it`,
       });
     throw new TeleportError('unknownCheckpoint', `${this.state.record.name} has no checkpoint ${id}`, {
       hint: `teleport-env log ${this.state.record.name} lists them`,
@@ -111,6 +111,8 @@ export class Catalogue {
 
   forget(checkpoint: string): void {
     this.manifests.delete(checkpoint);
+    this.damaged.delete(checkpoint);
+    this.compared.delete(checkpoint);
   }
 
   pinPaths(checkpoint: string): string[] {
@@ -196,10 +198,22 @@ export class Catalogue {
   }
 
   private spoilt(id: string, why: string): void {
-    const manifest = this.manifests.get(id) ?? this.blank(id, { kind: 'explicit' });
-    if (!this.manifests.has(id))
-      manifest.createdAt = statSync(this.state.layout.checkpoint(id).dir).mtime.toISOString();
-    this.damaged.set(id, { why, manifest });
+    const known = this.manifests.get(id);
+    const manifest = known ?? this.blank(id, { kind: 'explicit' });
+    if (!known) manifest.createdAt = statSync(this.state.layout.checkpoint(id).dir).mtime.toISOString();
+    this.damaged.set(id, { why, manifest, read: known !== undefined });
+  }
+
+  /** Damaged ones whose files may lie on this one's: they can be put right only as long as it is there. */
+  private damagedOn(id: string): string[] {
+    return [...this.damaged]
+      .filter(([, { manifest, read }]) => (read ? manifest.base === id : numberOf(manifest.id) > numberOf(id)))
+      .map(([other]) => other);
+  }
+
+  /** Those that damaged ones may lie on. */
+  heldByDamaged(): string[] {
+    return [...this.manifests.keys()].filter((id) => this.damagedOn(id).length > 0);
   }
 
   discardUnfinished(id: string): void {
@@ -246,15 +260,16 @@ export class Catalogue {
    */
   async remove(checkpoint: string, needed: ReadonlySet<string>): Promise<number> {
     await this.flattening?.catch(() => {}); // told by whoever began it
-    const manifest = this.get(checkpoint);
-    const above = builtOn(this.manifests, checkpoint);
-    if (manifest.parent === null || above.length || needed.has(checkpoint))
+    const manifest = this.damaged.get(checkpoint)?.manifest ?? this.get(checkpoint);
+    const above = [...builtOn(this.manifests, checkpoint), ...this.damagedOn(checkpoint)];
+    const isRoot = this.damaged.has(checkpoint) ? checkpoint === 'k0' : manifest.parent === null;
+    if (isRoot || above.length || needed.has(checkpoint))
       throw new TeleportError(
         'checkpointInUse',
-        `${checkpoint} is in use: ${manifest.parent === null ? 'it is the root of the sandbox' : above.length ? `${above.join(', ')} lie on it` : 'the current state or a live fork comes from it'}`,
+        `${checkpoint} is in use: ${isRoot ? 'it is the root of the sandbox' : above.length ? `${above.join(', ')} ${above.some((id) => this.damaged.has(id)) ? 'may lie' : 'lie'} on it` : 'the current state or a live fork comes from it'}`,
         { hint: 'delete those first, or roll back to another one' },
       );
-    for (const child of reparented(this.manifests, checkpoint)) {
+    for (const child of reparented(new Map([...this.manifests, [checkpoint, manifest]]), checkpoint)) {
       const other = this.manifests.get(child.id)!;
       other.parent = child.parent;
       writeRecord(this.state.layout.checkpoint(child.id).manifest, other);
@@ -264,8 +279,7 @@ export class Catalogue {
     // Without its manifest the checkpoint does not exist, whatever is left of the folder.
     await removeTree(this.state.layout.checkpoint(checkpoint).manifest);
     faultPoint('delete:manifest');
-    this.manifests.delete(checkpoint);
-    this.compared.delete(checkpoint);
+    this.forget(checkpoint);
     await removeTree(this.state.layout.checkpoint(checkpoint).dir);
     refillReserve();
     this.state.save({ undo: this.state.record.undo.filter((id) => id !== checkpoint) });

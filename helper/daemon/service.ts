@@ -178,18 +178,22 @@ export class Service {
     await this.bases.sweep([...this.sandboxes.values()].map(({ record }) => record));
   }
 
-  /** What of a base was kept for checkpoints that are gone by now. Not where one can't be read: nobody knows what it needs. */
+  /** What of a base was kept for checkpoints that are gone by now. Not of a base that one stands on which can't be read: nobody knows what it needs. */
   private async sweepPins(): Promise<void> {
-    const all = [...this.sandboxes.values()];
-    if (this.incomplete || all.some(({ catalogue }) => catalogue.damaged.size > 0)) return;
+    if (this.incomplete) return;
     const used = new Map<Pins, Set<string>>();
-    for (const { state, catalogue } of all) {
-      const names = used.get(state.around.base.pins) ?? new Set();
-      used.set(state.around.base.pins, names);
-      for (const { pins } of catalogue.tree.values()) for (const name of pins) names.add(name);
+    const unknown = new Set<Pins>();
+    for (const { state, catalogue } of this.sandboxes.values()) {
+      const { pins } = state.around.base;
+      const names = used.get(pins) ?? new Set();
+      used.set(pins, names);
+      const damaged = [...catalogue.damaged.values()];
+      for (const manifest of [...catalogue.tree.values(), ...damaged.map((one) => one.manifest)])
+        for (const name of manifest.pins) names.add(name);
+      if (damaged.some((one) => !one.read)) unknown.add(pins);
     }
     used.set(this.bases.host.pins, used.get(this.bases.host.pins) ?? new Set());
-    for (const [pins, names] of used) await pins.sweep(names);
+    for (const [pins, names] of used) if (!unknown.has(pins)) await pins.sweep(names);
   }
 
   private tell<N extends NotificationName>(owner: number, name: N, params: NotificationParams<N>): void {
@@ -344,7 +348,8 @@ export class Service {
     let freedBytes = 0;
     for (const sandbox of params.sandbox ? [this.find(client, params.sandbox)] : this.own(client)) {
       const nodes = [...sandbox.catalogue.tree.values()];
-      for (const checkpoint of collect(nodes, sandbox.branches.needed(), params, Date.now())) {
+      const needed = new Set([...sandbox.branches.needed(), ...sandbox.catalogue.heldByDamaged()]);
+      for (const checkpoint of collect(nodes, needed, params, Date.now())) {
         const bytes = sandbox.catalogue.tree.get(checkpoint)?.bytes ?? 0;
         if (!params.dryRun && !(await deletedNow(sandbox, checkpoint))) continue;
         freedBytes += bytes;

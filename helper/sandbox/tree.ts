@@ -59,11 +59,14 @@ export function builtOn(tree: Tree, id: CheckpointId): CheckpointId[] {
 }
 
 /**
- * Who takes the place of a deleted checkpoint in the line: its children become its parent's.
+ * Who takes the place of a deleted checkpoint in the line: its children become its parent's. Where nobody knows that one, each becomes
+ * a child of the checkpoint that it was made from.
  */
 export function reparented(tree: Tree, id: CheckpointId): { id: CheckpointId; parent: CheckpointId | null }[] {
   const parent = tree.get(id)?.parent ?? null;
-  return [...tree.values()].filter((node) => node.parent === id).map((node) => ({ id: node.id, parent }));
+  return [...tree.values()]
+    .filter((node) => node.parent === id)
+    .map((node) => ({ id: node.id, parent: parent ?? node.base }));
 }
 
 /** Number of an id such as k12, for ordering: ids are given in order of time. */

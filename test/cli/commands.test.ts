@@ -547,6 +547,7 @@ describe('teleport-env', () => {
         /no label now\n$/,
         ['label'],
       ],
+      [['delete', 'k3'], { 'checkpoint/delete': () => ({}) }, /^✓ k3 deleted\n$/, ['deleted']],
       [
         ['fork', 'k3'],
         { 'branch/fork': () => ({ branch: 'b7', path: 'warm', ms: 0.4, steps: [] }) },

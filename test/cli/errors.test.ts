@@ -107,7 +107,7 @@ describe('errors of the command line', function () {
         'nobody',
       ]),
       ...['exec', 'run', 'try', 'bisect'].map((c) => [c, 'nobody', '--', 'true']),
-      ...['rollback', 'fork', 'diff'].map((c) => [c, 'nobody', 'k0']),
+      ...['rollback', 'fork', 'diff', 'delete'].map((c) => [c, 'nobody', 'k0']),
       ['cat', 'nobody', 'k0', 'a.txt'],
       ['keep', 'nobody', 'b1'],
       ['discard', 'nobody', 'b1'],
@@ -141,9 +141,11 @@ describe('errors of the command line', function () {
   });
 
   it('unknown checkpoint, branch and file', async () => {
-    for (const command of ['rollback', 'fork', 'diff']) await refused([command, 'k999'], 1, 'unknownCheckpoint');
+    for (const command of ['rollback', 'fork', 'diff', 'delete'])
+      await refused([command, 'k999'], 1, 'unknownCheckpoint');
     await refused(['cat', 'k999', 'a.txt'], 1, 'unknownCheckpoint');
     await refused(['label', 'k999', 'x'], 1, 'unknownCheckpoint');
+    await refused(['delete', 'k0'], 1, 'checkpointInUse');
     await refused(['exec', '--branch', 'b999', '--', 'true'], 1, 'unknownBranch');
     await refused(['cat', 'k0', 'nothing'], 1, 'unknownPath');
     await refused(['exec', '--', 'no-such-program'], 1, 'unknownPath');

@@ -61,6 +61,8 @@ describe('the tree of checkpoints', () => {
     assert.deepEqual(builtOn(some, 'k0'), ['k1', 'k2']);
     assert.deepEqual(builtOn(some, 'k1'), []);
     assert.deepEqual(reparented(some, 'k1'), [{ id: 'k2', parent: 'k0' }]);
+    const lost = new Map([...some].filter(([id]) => id !== 'k1'));
+    assert.deepEqual(reparented(lost, 'k1'), [{ id: 'k2', parent: some.get('k2')!.base }]);
   });
 
   it('collects the oldest first, and never what is in need, labelled or the root', () => {

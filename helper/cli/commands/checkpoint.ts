@@ -85,6 +85,19 @@ export function registerCheckpoint(program: Command, ctx: Context): void {
       await ctx.answer({ checkpoint, label }, `${ctx.style.good('✓')} ${checkpoint} ${what}\n`);
     },
   });
+  define(program, ctx, {
+    usage: 'delete [SANDBOX] CHECKPOINT',
+    summary: 'delete a checkpoint that nothing else stands on, also a damaged one',
+    answers: 'deleted',
+    examples: ['delete k3', 'delete api k3'],
+    action: async (ctx, words, { sandbox: named }) => {
+      const split = splitWords(words, ['CHECKPOINT'], named);
+      const checkpoint = asCheckpoint(split.rest[0]!);
+      const { id } = await ctx.sandbox(split.sandbox);
+      await (await ctx.helper()).request('checkpoint/delete', { sandbox: id, checkpoint });
+      await ctx.answer({ deleted: checkpoint }, `${ctx.style.good('✓')} ${checkpoint} deleted\n`);
+    },
+  });
 }
 
 /** `✓ back at k3 "before the rewrite" in 1.3 ms (k5 keeps where you were)`, after its steps with --verbose. */

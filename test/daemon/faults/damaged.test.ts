@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import {
   copyFileSync,
+  existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -137,6 +139,69 @@ describe('on a damaged volume', function () {
     await world.restart();
     await world.rollback(sandbox, ids[0]);
     assert.equal(await world.moment(sandbox), told.checkpoints.get(ids[0]));
+  });
+  it('what is damaged can be deleted, but nothing that may be needed to put it right', async () => {
+    const remove = (id: string) => world.connection.request('checkpoint/delete', { sandbox, checkpoint: id });
+    const shown = async () => (await world.checkpoints(sandbox)).map(({ id }) => id);
+    // With an image that is cut, by its manifest.
+    truncateSync(image(ids[0], 'core-1.img'), 10);
+    assert.equal((await failure(world.rollback(sandbox, ids[0]))).code, 'checkpointDamaged');
+    await remove(ids[0]);
+    assert.ok(!existsSync(folder(ids[0])));
+    // A line: `one`, which `two` lies on, and `three`, in another line.
+    await world.rollback(sandbox, ids[1]);
+    await world.run(sandbox, 'echo 1 > one');
+    const one = (await world.checkpoint(sandbox)).checkpoint.id;
+    await world.rollback(sandbox, one);
+    await world.run(sandbox, 'echo 2 > two');
+    const two = (await world.checkpoint(sandbox)).checkpoint.id;
+    await world.rollback(sandbox, ids[1]);
+    const three = (await world.checkpoint(sandbox)).checkpoint.id;
+    for (const id of [one, two, three]) await world.durable(sandbox, id);
+    const head = await world.moment(sandbox);
+    const manifest = join(folder(one), 'manifest.json');
+    writeFileSync(manifest, readFileSync(manifest, 'utf8').slice(0, 100));
+    await world.restart();
+    // What `two` stands on is known, of `one` not even that: it may be anything that is older.
+    const refused = async (id: string, by: string) => {
+      const error = await failure(remove(id));
+      assert.equal(error.code, 'checkpointInUse', error.message);
+      assert.match(error.message, new RegExp(`${by}.* may lie on it`));
+    };
+    await refused(one, two);
+    await refused(ids[1], one);
+    const kept = await world.connection.request('gc', { sandbox, keep: 1 });
+    assert.ok(!kept.deleted.some(({ checkpoint }) => checkpoint === ids[1]), JSON.stringify(kept));
+    await remove(two);
+    await remove(one);
+    assert.ok(!existsSync(folder(one)) && !existsSync(folder(two)));
+    assert.match((await failure(remove(ids[1]))).message, new RegExp(`: ${three} lie on it`));
+    assert.deepEqual(await shown(), [three, ids[1], 'k0']);
+    assert.equal(await world.moment(sandbox), head);
+    await world.restart();
+    assert.deepEqual(await shown(), [three, ids[1], 'k0']);
+    await world.rollback(sandbox, three);
+    assert.equal(await world.moment(sandbox), head);
+  });
+  it('what was kept of the base for others goes, but for one that can’t be read', async () => {
+    const pins = () => readdirSync(join(world.place(sandbox), '../../pins/host'));
+    const spare = join(world.place(sandbox), '../../pins/host/999');
+    const manifest = join(folder(ids[0]), 'manifest.json');
+    const { good, needed } = { good: readFileSync(manifest, 'utf8'), needed: pins() };
+    mkdirSync(spare);
+    writeFileSync(manifest, good.slice(0, 100));
+    await world.restart();
+    assert.ok(existsSync(spare), 'nobody knows what it needs');
+    await world.connection.request('checkpoint/delete', { sandbox, checkpoint: ids[0] });
+    await world.restart();
+    assert.deepEqual(pins(), needed);
+    await world.rollback(sandbox, ids[1]);
+    assert.equal(await world.moment(sandbox), told.checkpoints.get(ids[1]));
+    // One whose manifest can be read says what it needs.
+    mkdirSync(spare);
+    rmSync(join(folder(ids[1]), 'layer'), { recursive: true });
+    await world.restart();
+    assert.deepEqual(pins(), needed);
   });
   it('an image of another CRIU or kernel is tried, and that is said where it fails', async () => {
     const manifest = join(folder(ids[0]), 'manifest.json');
