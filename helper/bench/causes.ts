@@ -37,7 +37,7 @@ function largest(row: Row): { step: string; ms: number } {
 
 function specialCause(row: Row, rows: readonly Row[]): Explanation | null {
   const other = (figure: string, subject: string): number | undefined => {
-    const found = rows.find((r) => r.workload === row.workload && r.figure === figure && r.subject === subject);
+    const found = rows.findLast((r) => r.workload === row.workload && r.figure === figure && r.subject === subject);
     return found && middle(found);
   };
   if (row.figure === 'rollback' && row.subject === WARM) {

@@ -1,6 +1,6 @@
 /** The benchmark: our figures beside the peers', on this machine, in one run. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { TeleportError } from '../protocol/errors.ts';
@@ -10,7 +10,7 @@ import { writeCosts } from './costs.ts';
 import { isOriginal } from './peers/original.ts';
 import { PrivateHelper } from './private-helper.ts';
 import { toMarkdown, toSvg, toText } from './report.ts';
-import type { Report } from './row.ts';
+import type { LeftOut, Report, Row } from './row.ts';
 import { round } from './stats.ts';
 import { WORKLOADS } from './workloads.ts';
 
@@ -22,6 +22,8 @@ export interface BenchOptions {
   seedCheckout?: string;
   /** Folder for bench.json, bench.md and bench.svg. */
   out?: string;
+  /** Figures of the report that is in `out` stay, but for those measured anew: the whole takes too long for one go. */
+  add?: boolean;
   say(text: string): void;
 }
 
@@ -36,6 +38,7 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
     throw new TeleportError('invalidRequest', `${options.seedCheckout} is not a checkout of the original`, {
       hint: 'it holds teleport_env/core.py',
     });
+  const earlier = options.add ? readReport(options.out) : null;
   const criu = findCriu();
   const report: Report = {
     machine: {
@@ -48,8 +51,8 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
       loadAverage: round(loadavg()[0]!),
     },
     date: new Date().toISOString(),
-    rows: [],
-    leftOut: [],
+    rows: [...(earlier?.rows ?? [])],
+    leftOut: [...(earlier?.leftOut ?? [])],
   };
   const helper = await PrivateHelper.start(options.program);
   try {
@@ -74,6 +77,8 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
   } finally {
     await helper.stop();
   }
+  report.rows = newest(report.rows);
+  report.leftOut = newest(report.leftOut).filter((left) => !report.rows.some((row) => keyOf(row) === keyOf(left)));
   explainMisses(report.rows);
   if (options.out) {
     mkdirSync(options.out, { recursive: true });
@@ -85,6 +90,26 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
     if (report.rows.some((r) => r.workload === 'counter')) writeFileSync(join(options.out, 'bench.svg'), toSvg(report));
   }
   return { report, text: toText(report) };
+}
+
+const keyOf = ({ workload, figure, subject }: LeftOut | Row): string => [workload, figure, subject].join('\n');
+
+/** Of those that tell of the same the last, where the first was. */
+function newest<R extends LeftOut | Row>(rows: readonly R[]): R[] {
+  return [...new Map(rows.map((row) => [keyOf(row), row])).values()];
+}
+
+/** @throws TeleportError where there is none, or it is of another machine */
+function readReport(dir: string | undefined): Report {
+  const file = join(dir ?? '', 'bench.json');
+  if (!dir || !existsSync(file))
+    throw new TeleportError('invalidRequest', `there is no report to add to${dir ? ` in ${dir}` : ''}`, {
+      hint: 'name its folder with --out, or leave --add out',
+    });
+  const report: Report = JSON.parse(readFileSync(file, 'utf8'));
+  if (report.machine.kernel !== release() || report.machine.cpu !== cpus()[0]?.model.trim())
+    throw new TeleportError('invalidRequest', `${file} is of another machine or kernel`, { hint: 'leave --add out' });
+  return report;
 }
 
 function findCriu(): string {

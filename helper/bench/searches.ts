@@ -159,7 +159,7 @@ export async function mcts(bench: Bench): Promise<void> {
     await root.id;
     let waited = 0;
     const begun = performance.now();
-    const expansions = 100;
+    const expansions = Math.min(100, Math.ceil((100 * bench.rounds) / 30));
     for (let i = 0; i < expansions; i++) {
       const path = [root];
       while (path.at(-1)!.tried === actions.length && path.at(-1)!.children.length) {

@@ -185,7 +185,7 @@ export async function counter(bench: Bench): Promise<void> {
         ['ours, standby ready', 80],
         ['ours, cold', 6],
       ] as const) {
-        const mine = bench.rows.find((r) => r.workload === 'counter' && r.figure === 'rollback' && r.subject === which);
+        const mine = bench.rows.findLast((r) => r.workload === 'counter' && r.figure === 'rollback' && r.subject === which);
         if (!mine) continue;
         const ratio = round(theirs.p50 / (mine.value as Summary).p50);
         const goal = { text: `≥ ${times} times`, met: ratio >= times };
@@ -284,7 +284,7 @@ export async function files(bench: Bench): Promise<void> {
       back.push((await subject.rollback(i % 2 ? few : many.id, i % 2 ? 'few' : 'many')).ms);
     }
     const context = `${many.filesChanged} files changed, between both moments in turn`;
-    const base = bench.rows.find(
+    const base = bench.rows.findLast(
       (r) => r.workload === 'counter' && r.figure === 'rollback' && r.subject === 'ours, cold',
     );
     const limit = base ? (base.value as Summary).p50 * 1.5 : Number.POSITIVE_INFINITY;

@@ -7,6 +7,7 @@ interface BenchWords {
   rounds: number;
   seedCheckout?: string;
   out?: string;
+  add?: boolean;
 }
 
 export function registerBench(program: Command, ctx: Context): void {
@@ -19,14 +20,15 @@ export function registerBench(program: Command, ctx: Context): void {
       command
         .option('--rounds <count>', 'rollbacks of each kind', positive, 30)
         .option('--seed-checkout <dir>', 'a checkout of the original to measure beside ours')
-        .option('--out <dir>', 'write bench.json, bench.md and bench.svg there'),
-    action: async (ctx, workloads, { rounds, seedCheckout, out }) => {
+        .option('--out <dir>', 'write bench.json, bench.md and bench.svg there')
+        .option('--add', 'to the figures that are there, but for those measured anew'),
+    action: async (ctx, workloads, { rounds, seedCheckout, out, add }) => {
       const { bench } = await import('../../bench/main.ts');
       const program = [...process.execArgv, process.argv[1]!];
       const say = (text: string): void => {
         if (!ctx.json) ctx.io.stderr.write(`${text}\n`);
       };
-      const { report, text } = await bench({ program, workloads, rounds, seedCheckout, out, say });
+      const { report, text } = await bench({ program, workloads, rounds, seedCheckout, out, add, say });
       await ctx.answer(report, `\n${text}`);
     },
   });
