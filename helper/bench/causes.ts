@@ -76,6 +76,11 @@ function specialCause(row: Row, rows: readonly Row[]): Explanation | null {
       cause: `each image holds all of the memory: ${row.context}`,
       needs: 'dumps of what changed only, which CRIU does not do on a kernel without soft-dirty pages',
     };
+  if (row.workload === 'mcts')
+    return {
+      cause: `medians: ${parts(row).join(', ')} ms; ${row.context}`,
+      needs: 'shorter actions: checkpoints and rollbacks are done while the model answers',
+    };
   if (row.figure === 'rollouts')
     return {
       cause: `medians: ${parts(row).join(', ')} ms; ${row.context}`,

@@ -1,4 +1,5 @@
 /** Workloads of searches: deep lines, wide fans, a tree. */
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { StepTime } from '../protocol/model.ts';
@@ -158,6 +159,9 @@ export async function mcts(bench: Bench): Promise<void> {
     const root: Node = { id: keep(), tried: 0, visits: 0, value: 0, children: [] };
     await root.id;
     let waited = 0;
+    const steps: StepTime[][] = [];
+    const line = (action: string): string => `${action}; grep -l v2 *.json | wc -l; grep -c v1 ignore_me.txt || true`;
+    const outside = [...actions, ...actions].map((action) => outsideMs(line(action), subject.workspace));
     const begun = performance.now();
     const expansions = Math.min(100, Math.ceil((100 * bench.rounds) / 30));
     for (let i = 0; i < expansions; i++) {
@@ -173,10 +177,16 @@ export async function mcts(bench: Bench): Promise<void> {
         connection.request('checkpoint/rollback', { sandbox, checkpoint, discard: true }),
       );
       await sleep(1000); // the model
-      waited += performance.now() - asked;
+      const answered = performance.now();
+      waited += answered - asked;
       await there;
+      const back = performance.now();
       const action = actions[node.tried++ % actions.length]!;
-      const text = await subject.run(`${action}; grep -l v2 *.json | wc -l; grep -c v1 ignore_me.txt || true`);
+      const text = await subject.run(line(action));
+      steps.push([
+        { step: 'the rollback, where it took longer than the model', ms: back - answered },
+        { step: "the action, in the sandbox's shell", ms: performance.now() - back },
+      ]);
       const [good, kept] = text.trim().split('\n').slice(-2).map(Number);
       const reward = (good! + 2 * kept!) / 4;
       const child: Node = { id: keep(), tried: 0, visits: 0, value: 0, children: [] };
@@ -189,7 +199,9 @@ export async function mcts(bench: Bench): Promise<void> {
     const wall = performance.now() - begun;
     const share = round((100 * (wall - waited)) / wall);
     const goal = { text: '≤ 2 %', met: share <= 2 };
-    const context = `${expansions} expansions, 1 s a model's answer, checkpoint and rollback while it answers`;
+    const context =
+      `${expansions} expansions, 1 s a model's answer, checkpoint and rollback while it answers; ` +
+      `${round((wall - waited) / expansions)} ms of each are not the model's, the same action by a shell outside takes ${summarize(outside).p50} ms`;
     bench.rows.push({
       workload: 'mcts',
       figure: 'time not spent waiting for the model',
@@ -197,12 +209,19 @@ export async function mcts(bench: Bench): Promise<void> {
       unit: '%',
       value: share,
       context,
+      steps: medianSteps(steps),
       goal,
     });
     bench.say(`mcts: ${share} % of the time not spent waiting for the model`);
   } finally {
     await subject.remove();
   }
+}
+
+/** What an action takes in a shell outside, the shell's own start not counted. */
+function outsideMs(line: string, cwd: string): number {
+  const timed = `t=\${EPOCHREALTIME/./}; { ${line}; } >/dev/null; echo $(( \${EPOCHREALTIME/./} - t ))`;
+  return Number(execFileSync('bash', ['-c', timed], { cwd, encoding: 'utf8' })) / 1000;
 }
 
 function uct(n: { visits: number; value: number }, parent: number): number {

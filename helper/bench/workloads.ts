@@ -185,7 +185,9 @@ export async function counter(bench: Bench): Promise<void> {
         ['ours, standby ready', 80],
         ['ours, cold', 6],
       ] as const) {
-        const mine = bench.rows.findLast((r) => r.workload === 'counter' && r.figure === 'rollback' && r.subject === which);
+        const mine = bench.rows.findLast(
+          (r) => r.workload === 'counter' && r.figure === 'rollback' && r.subject === which,
+        );
         if (!mine) continue;
         const ratio = round(theirs.p50 / (mine.value as Summary).p50);
         const goal = { text: `≥ ${times} times`, met: ratio >= times };
