@@ -68,7 +68,7 @@ function specialCause(row: Row, rows: readonly Row[]): Explanation | null {
   }
   if (row.figure === 'checkpoint, payload stopped')
     return {
-      cause: `CRIU's dump (${row.context}), ${where(row)}; the first and the last of them run in part beside the payload`,
+      cause: `CRIU's dump of ${row.context}${row.steps?.length ? `; ${where(row)}, of which the first and the last are in part beside the payload` : ''}`,
       needs: 'dumps of what changed only, which CRIU does not do on a kernel without soft-dirty pages',
     };
   if (row.figure === 'checkpoint, written for each MB changed')

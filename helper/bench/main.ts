@@ -51,6 +51,7 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
       loadAverage: round(loadavg()[0]!),
     },
     date: new Date().toISOString(),
+    loads: { ...earlier?.loads },
     rows: [...(earlier?.rows ?? [])],
     leftOut: [...(earlier?.leftOut ?? [])],
   };
@@ -67,6 +68,7 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
       say,
     };
     for (const name of options.workloads.length ? options.workloads : Object.keys(WORKLOADS)) {
+      report.loads![name] = round(loadavg()[0]!);
       try {
         await WORKLOADS[name]!(run);
       } catch (error) {

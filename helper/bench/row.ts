@@ -44,6 +44,8 @@ export interface Report {
     loadAverage: number;
   };
   date: string;
+  /** What else the machine did: its load average as each workload began. */
+  loads?: Record<string, number>;
   rows: Row[];
   leftOut: LeftOut[];
 }

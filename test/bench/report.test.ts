@@ -64,7 +64,7 @@ describe('the report of the benchmark', () => {
     const text = toMarkdown({ machine, date: '', rows: parts, leftOut });
     assert.match(
       text,
-      /^\| counter \| container restart \| docker \| not measured \| \| docker import: no daemon at \\\| all \|$/m,
+      /^\| counter \| container restart \| docker \| \| not measured \| \| docker import: no daemon at \\\| all \|$/m,
     );
   });
 });
