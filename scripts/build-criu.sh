@@ -244,7 +244,7 @@ Source:      criu_$version.orig.tar.xz, SHA-256 $(sha256sum "$work/criu.tar.xz" 
              $from
 Built with:  make criu ${flags[*]}
              by scripts/build-criu.sh${cross:+ --arch $arch}, which fetches, patches and builds it again.
-${cross:+Untried:     compiled on another processor, never run on one of these. Please report how it does.
+${cross:+Untried:     compiled on another processor, run in an emulated one at most. Please report how it does.
 }Linked in:   glibc $(dpkg-query -W -f '${Version}' libc6-dev), libnl $(dpkg-query -W -f '${Version}' libnl-3-dev) (LGPL 2.1), libnet $(dpkg-query -W -f '${Version}' libnet1-dev), libcap $(dpkg-query -W -f '${Version}' libcap-dev),
              libuuid $(dpkg-query -W -f '${Version}' uuid-dev), libbsd $(dpkg-query -W -f '${Version}' libbsd-dev), protobuf-c $(dpkg-query -W -f '${Version}' libprotobuf-c-dev), from the distribution.
 EOF
