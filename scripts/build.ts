@@ -83,9 +83,19 @@ async function writeAsCommonJs({ outputFiles = [], metafile: account }: BuildRes
       sourcemap: sourcemap ? 'external' : false,
       sourcesContent: false,
     });
-    writeFileSync(path, sourcemap ? `${code}//# sourceMappingURL=${basename(path)}.map\n` : code);
+    const whole = vscodeOnce(code);
+    writeFileSync(path, sourcemap ? `${whole}//# sourceMappingURL=${basename(path)}.map\n` : whole);
     if (sourcemap) writeFileSync(`${path}.map`, map);
   }
+}
+
+/**
+ * Each source file's own `require("vscode")` makes the editor find out anew, by the real path of the file, who asks: forty
+ * times took one to two milliseconds of an activation, more on a busy disk.
+ */
+function vscodeOnce(code: string): string {
+  const asked = 'require("vscode")';
+  return code.includes(asked) ? `const vscodeOnce=${asked};${code.replaceAll(asked, 'vscodeOnce')}` : code;
 }
 
 /** koffi loads `@koromix/koffi-<platform>`; only Linux with glibc, x64 and arm64, ever runs the helper. */

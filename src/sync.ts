@@ -1,5 +1,6 @@
 import { commands, Disposable, workspace } from 'vscode';
 import type { App, Feature } from './app.ts';
+import { HelperError } from './connection/errors.ts';
 import { CONTEXT_KEYS, type ContextKey } from './ids.ts';
 import { report } from './report.ts';
 import { situationOf } from './setup/situation.ts';
@@ -26,7 +27,12 @@ export const sync: Feature = (app) => {
     if (store.shown === undefined || store.shown.id === before?.id) await loadTimeline(app);
     tell();
   };
-  const guarded = (work: Promise<unknown>) => void work.catch((error) => report(log, error));
+  const guarded = (work: Promise<unknown>) =>
+    void work.catch((error) => {
+      // Nobody asked for it, the views say how the connection stands, and with the next one it is asked for again.
+      if (error instanceof HelperError && (error.code === 'lost' || error.code === 'unanswered')) return;
+      report(log, error);
+    });
 
   const keys = new Map<ContextKey, unknown>();
   const set = (key: ContextKey, value: unknown) => {

@@ -97,9 +97,10 @@ export class Helper implements Disposable {
 
   /** Anew, whatever the state. */
   async reconnect(): Promise<ConnectionState> {
-    // What is under way may be on its way to another place.
-    if (this.current.kind === 'connecting') await this.settled();
+    // What is under way may be on its way to another place. Only a handshake that nobody answers is not waited for.
+    if (this.current.kind === 'connecting' && !this.wire?.alive) await this.settled();
     clearTimeout(this.timer);
+    this.attempts++;
     this.drop();
     this.current = { kind: 'idle' };
     return this.connect();

@@ -11,6 +11,7 @@ import { repository } from '../vscode/paths.ts';
 describe('what is read when a window opens', () => {
   const place = mkdtempSync(join(tmpdir(), 'te-activation-'));
   after(() => rmSync(place, { recursive: true, force: true }));
+  let entry: string;
   let outputs: Metafile['outputs'];
 
   before(function () {
@@ -20,6 +21,7 @@ describe('what is read when a window opens', () => {
     const build = join(repository, 'scripts/build.ts');
     const args = ['--require', tsx, build, '--no-maps', '--out', join(place, 'dist'), '--metafile', account];
     execFileSync(process.execPath, args, { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] });
+    entry = readFileSync(join(place, 'dist/extension.js'), 'utf8');
     outputs = (JSON.parse(readFileSync(account, 'utf8')) as Metafile).outputs;
   });
 
@@ -34,6 +36,10 @@ describe('what is read when a window opens', () => {
     visit(Object.keys(outputs).find((name) => outputs[name]!.entryPoint === entry)!);
     return new Set([...parts].flatMap((part) => Object.keys(outputs[part]!.inputs)));
   }
+
+  it('asks for the editor’s API once: each time costs a way through the file system', () => {
+    assert.equal(entry.split('require("vscode")').length - 1, 1);
+  });
 
   it('is our own code alone: packages, schemas, the machine and the debug adapter come when they are asked for', () => {
     const atOnce = sourcesOf('src/extension.ts', ['import-statement', 'require-call']);
