@@ -3,6 +3,7 @@ import { type CancellationToken, CancellationTokenSource, type LogOutputChannel 
 import {
   CloseAction,
   ErrorAction,
+  ErrorCodes,
   LanguageClient,
   type LanguageClientOptions,
   RevealOutputChannelOn,
@@ -32,6 +33,12 @@ export interface WireEvents {
 }
 
 const CODES: ReadonlySet<string> = new Set(Object.keys(ERRORS));
+/** The client process has ended, and that is noticed by a request first. */
+const BROKEN: ReadonlySet<unknown> = new Set([
+  ErrorCodes.MessageWriteError,
+  ErrorCodes.PendingResponseRejected,
+  ErrorCodes.ConnectionInactive,
+]);
 const START_MS = 15_000;
 const STOP_MS = 1_000;
 
@@ -94,7 +101,7 @@ export async function openWire(executable: Executable, log: LogOutputChannel, ev
       const answer = await bounded(method, timeoutMs, token, ended.token, (cancelled) =>
         client.sendRequest<unknown>(method, params, cancelled),
       ).catch((error) => {
-        if (over) throw new HelperError('lost', t('The connection to the helper was lost.'));
+        if (over || BROKEN.has(error?.code)) throw new HelperError('lost', t('The connection to the helper was lost.'));
         throw toHelperError(error, CODES);
       });
       return parsed(method, answer);

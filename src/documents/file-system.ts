@@ -17,6 +17,7 @@ import type { App, Feature } from '../app.ts';
 import { HelperError } from '../connection/errors.ts';
 import { SCHEME } from '../ids.ts';
 import { t } from '../l10n.ts';
+import { tell } from '../report.ts';
 import { bytes } from '../views/words.ts';
 import { type Address, addressOf, authorityOf, isLive, NOTHING } from './address.ts';
 import { LARGEST } from './comparison.ts';
@@ -25,6 +26,7 @@ import { FolderWatches } from './folder-watches.ts';
 const CHUNK = 4_194_304;
 /** Bytes that one request writes at most. */
 const PART = 8_388_608;
+const SETTLE_MS = 300;
 const TYPES: Record<Found['type'], FileType> = {
   file: FileType.File,
   folder: FileType.Directory,
@@ -45,6 +47,9 @@ class MomentFiles implements FileSystemProvider, Disposable {
   readonly onDidChangeFile = this.changed.event;
   private readonly disposable: Disposable;
   private readonly watches: FolderWatches;
+  /** Checkpoints that were deleted while a file of theirs is open, and nobody was told yet. */
+  private readonly gone = new Set<string>();
+  private telling: NodeJS.Timeout | undefined;
 
   constructor(private readonly app: App) {
     const { helper } = app;
@@ -53,9 +58,9 @@ class MomentFiles implements FileSystemProvider, Disposable {
       this.changed,
       this.watches,
       // Open documents of a checkpoint that goes say so; those of a live branch follow it.
-      helper.onNotification('checkpoint/removed', ({ sandbox, checkpoint }) =>
-        this.fire(sandbox, checkpoint, FileChangeType.Deleted),
-      ),
+      helper.onNotification('checkpoint/removed', ({ sandbox, checkpoint }) => {
+        if (this.fire(sandbox, checkpoint, FileChangeType.Deleted)) this.goneFromUnder(checkpoint);
+      }),
       helper.onNotification('sandbox/removed', ({ sandbox }) => this.fire(sandbox, undefined, FileChangeType.Deleted)),
       helper.onNotification('checkpoint/added', ({ sandbox }) =>
         this.fire(sandbox, 'branches', FileChangeType.Changed),
@@ -149,6 +154,7 @@ class MomentFiles implements FileSystemProvider, Disposable {
   }
 
   dispose(): void {
+    clearTimeout(this.telling);
     this.disposable.dispose();
   }
 
@@ -174,7 +180,30 @@ class MomentFiles implements FileSystemProvider, Disposable {
     }
   }
 
-  private fire(sandbox: string, at: string | undefined, type: FileChangeType): void {
+  /** Says so to whoever reads a file of it: the editor shows what it has loaded, and nothing else tells that it is all there is. */
+  private goneFromUnder(checkpoint: string): void {
+    this.gone.add(checkpoint);
+    clearTimeout(this.telling);
+    // Old ones are deleted many at once.
+    this.telling = setTimeout(() => {
+      const names = [...this.gone];
+      this.gone.clear();
+      const some = names.slice(0, 3).join(', ') + (names.length > 3 ? '…' : '');
+      tell(
+        this.app.log,
+        names.length === 1
+          ? t('Checkpoint {0} was deleted. What is open of it stays readable until it is closed.', some)
+          : t(
+              '{0} checkpoints were deleted ({1}). What is open of them stays readable until it is closed.',
+              names.length,
+              some,
+            ),
+      );
+    }, SETTLE_MS);
+  }
+
+  /** Whether any document is concerned. */
+  private fire(sandbox: string, at: string | undefined, type: FileChangeType): boolean {
     const events = workspace.textDocuments.flatMap(({ uri }) => {
       const address = uri.scheme === SCHEME ? addressOf(uri) : undefined;
       if (!address || address === NOTHING || address.sandbox !== sandbox) return [];
@@ -182,6 +211,7 @@ class MomentFiles implements FileSystemProvider, Disposable {
       return hit ? [{ type, uri }] : [];
     });
     if (events.length > 0) this.changed.fire(events);
+    return events.length > 0;
   }
 }
 

@@ -4,7 +4,7 @@ import type { Timeline } from './store.ts';
 import { ago, bytes, duration, files, nameOf, oneLine, processes, usage } from './words.ts';
 
 /** Longer ones would push the facts behind them out of a side bar. The hover has all of it. */
-const LONGEST_LABEL = 44;
+const LONGEST_LABEL = 30;
 /** A search may grow hundreds of limbs from one moment. */
 const MOST_BARS = 3;
 

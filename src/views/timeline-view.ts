@@ -134,7 +134,7 @@ export const timelineView: Feature = (app) => {
   const head = () => {
     const { filter } = selection;
     const name = store.shown?.name ?? '';
-    const message = filter && store.shown ? t('{0}: {1} shown', filterWords(filter), tree.entries.length) : undefined;
+    const message = filter && store.shown ? t('{0}: {1} shown', filterWords(filter), tree.entries.length) : '';
     // Setting a message, even the same, uses up the one time in a fifth of a second that VS Code draws a view at once.
     if (view.description !== name) view.description = name;
     if (view.message !== message) view.message = message;

@@ -8,7 +8,7 @@ import { type Editor, startEditor } from '../vscode/harness.ts';
 import { isSetUp } from '../vscode/paths.ts';
 import { waitFor } from '../vscode/waiting.ts';
 import { makeFakeHelper } from './fake-helper-build.ts';
-import type { ScenarioName } from './scenarios.ts';
+import { checkpointOf, type ScenarioName } from './scenarios.ts';
 import { sideBar } from './side-bar.ts';
 import { stageExtension } from './stage.ts';
 
@@ -26,6 +26,18 @@ describe('bad days of the extension', function () {
     await waitFor(async () => helper.asked());
   };
   const entry = (name: string) => editor.page.locator('.multiDiffEntry').filter({ hasText: name }).first();
+
+  const welcome = (text: RegExp) =>
+    editor.page.locator('.part.sidebar .welcome-view-content').filter({ hasText: text, visible: true }).first();
+
+  /** An arrow does nothing until there is a connection, and rows stand there before. */
+  const goBack = (name: string) =>
+    waitFor(async () => {
+      await inline(name, 'Roll back');
+      const toast = await editor.notification(new RegExp(`Back at “${name}”`), 5_000).catch(() => undefined);
+      await toast?.close();
+      return toast !== undefined;
+    });
 
   before(async function () {
     if (!isSetUp()) this.skip();
@@ -68,8 +80,7 @@ describe('bad days of the extension', function () {
     assert.deepEqual(message.buttons, ['Reconnect']);
     await message.click('Reconnect');
     await timeline((rows) => rows.length === 9 && /current/.test(rows[0]!.description));
-    await inline('before the rewrite', 'Roll back');
-    await (await editor.notification(/Back at “before the rewrite”/)).close();
+    await goBack('before the rewrite');
   });
 
   it('is as it was after the window was reloaded in the middle of an operation', async () => {
@@ -82,6 +93,62 @@ describe('bad days of the extension', function () {
     await sandboxes((rows) => /^running/.test(rows[0]?.description ?? ''));
     await inline('npm ci', 'Roll back');
     await (await editor.notification(/Back at “npm ci”/)).close();
+  });
+
+  it('shows what is, in whatever order it hears of it', async () => {
+    const createdAt = new Date().toISOString();
+    const notify = (name: string, params: object) => helper.order({ do: 'notify', name, params });
+    const checkpoint = (id: string, parent: string) =>
+      checkpointOf({ id, parent, createdAt, kind: 'run', command: `late ${id}`, exitCode: 0 });
+    const before = (await timeline((rows) => rows.length >= 9)).length;
+    const moved = { sandbox: 's1', head: 'b40', checkpoint: 'k41', cause: 'rollback', ms: 1, saved: null };
+    notify('head/moved', moved);
+    notify('checkpoint/changed', { sandbox: 's1', checkpoint: checkpoint('k41', 'k40') });
+    notify('checkpoint/removed', { sandbox: 's1', checkpoint: 'k42' });
+    notify('checkpoint/added', { sandbox: 's1', checkpoint: checkpoint('k42', 'k41') });
+    notify('checkpoint/added', { sandbox: 's1', checkpoint: checkpoint('k41', 'k40') });
+    notify('checkpoint/added', { sandbox: 's1', checkpoint: checkpoint('k40', 'k8') });
+    const rows = await timeline((all) => all.length === before + 2);
+    assert.deepEqual(
+      rows.slice(0, 2).map((one) => one.label),
+      ['late k41', 'late k40'],
+    );
+    assert.match(rows[0]!.description, /← current$/);
+  });
+
+  it('says that what is open was deleted by somebody, and keeps it readable', async () => {
+    await play('empty');
+    await play('sample');
+    await timeline((rows) => rows.length === 9);
+    await away();
+    await row('│ saved before rollback').click();
+    await entry('config1.json').waitFor();
+    helper.order({ do: 'remove', checkpoint: 'k7' });
+    await (await editor.notification(/Checkpoint k7 was deleted\. What is open of it stays readable/)).close();
+    await timeline((rows) => rows.length === 8);
+    assert.ok((await entry('config1.json').locator('.view-line').allInnerTexts()).join().includes('api_version'));
+    await editor.screenshot('bad-days-deleted');
+  });
+
+  it('lets go of a helper that stands still, says so, and is there again with another', async () => {
+    helper.order({ do: 'hang' });
+    await inline('before the rewrite', 'Roll back');
+    const message = await editor.notification(/The connection to the helper was lost\./, 40_000);
+    assert.deepEqual(message.buttons, ['Reconnect']);
+    await message.close();
+    await editor.statusBar(/api-server: npm test/);
+    await goBack('before the rewrite');
+  });
+
+  it('says that a helper does not answer, with a way on', async () => {
+    await play('empty');
+    await welcome(/No sandbox yet/).waitFor();
+    await play('hanging');
+    await editor.statusBar(/helper unreachable/, 40_000);
+    await welcome(/runs but does not answer.*Try now/).waitFor();
+    await editor.screenshot('bad-days-hanging');
+    await play('sample');
+    await timeline((rows) => rows.length === 9);
   });
 
   it('overwrites a conflict only where it is ticked, and names what can’t be written', async () => {

@@ -406,9 +406,13 @@ connection.onRequest('initialize', () => ({
 connection.onRequest('shutdown', () => null);
 connection.onNotification('exit', () => process.exit(0));
 connection.onNotification(() => {});
-connection.onRequest(async (method, params) => {
-  if (method === 'teleport/handshake') told();
+const hear = (method: string, params: unknown) => {
   if (ordersFolder) appendFileSync(join(ordersFolder, 'heard'), `${JSON.stringify({ method, params })}\n`);
+};
+connection.onRequest(async (method, params, token) => {
+  if (method === 'teleport/handshake') told();
+  hear(method, params);
+  token.onCancellationRequested(() => hear('cancelled', { method }));
   if (hang || stalled.has(method)) return new Promise(() => {});
   const schemas: Record<string, { params: ZodType }> = { ...METHODS, ...BRIDGE_METHODS };
   const parsed = schemas[method]?.params.safeParse(params ?? {});

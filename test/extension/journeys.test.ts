@@ -36,7 +36,7 @@ describe('the extension in a real VS Code, with a scripted helper', function () 
   const welcome = (text: RegExp) =>
     editor.page.locator('.part.sidebar .welcome-view-content').filter({ hasText: text, visible: true }).first();
 
-  const { inline, menu, timeline, sandboxes } = sideBar(() => editor);
+  const { row, away, inline, menu, timeline, sandboxes } = sideBar(() => editor);
 
   before(async function () {
     if (!isSetUp()) this.skip();
@@ -137,6 +137,38 @@ describe('the extension in a real VS Code, with a scripted helper', function () 
     await menu("│ sed -i 's/v1/v2/g' *", 'Compare with selected');
     await editorTitle(/“dependencies in” \(k2\) ↔ “sed -i/);
     await editor.page.locator('.multiDiffEntry').first().waitFor();
+  });
+
+  it('compares with the current state, and copies an id', async () => {
+    await menu('before the rewrite', 'Compare with current');
+    await editorTitle(/“before the rewrite” \(k3\) ↔ Current/);
+    await menu('before the rewrite', 'Copy id');
+    await editor.statusBar(/Copied k3/);
+  });
+
+  it('is walked along, gone back in and undone by keys', async () => {
+    const keys = async (second: string) => {
+      await editor.page.keyboard.press('Control+k');
+      await editor.page.keyboard.press(second);
+    };
+    await away();
+    await row('before the rewrite').click();
+    await editorTitle(/“before the rewrite” \(k3\)/);
+    await keys('Alt+ArrowDown');
+    await timeline((all) => all.some((one) => one.label === 'dependencies in' && one.selected));
+    await keys('Alt+r');
+    await (await editor.notification(/Back at “dependencies in”/)).close();
+    await keys('Alt+z');
+    await (await editor.notification(/Rollback undone/)).close();
+  });
+
+  it('offers in the status bar what can be done', async () => {
+    await editor.page.locator('.part.statusbar .statusbar-item').filter({ hasText: 'api-server:' }).first().click();
+    for (const action of ['Roll back to…', 'Open terminal', 'Apply to workspace…', 'Doctor'])
+      await editor.page.locator('.quick-input-list').getByText(action, { exact: true }).waitFor();
+    await editor.screenshot('actions');
+    await editor.pick('Checkpoint now');
+    await editor.statusBar(/Checkpoint k\d+, stopped for/);
   });
 
   it('has a terminal whose commands become entries', async () => {
