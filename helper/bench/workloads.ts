@@ -10,6 +10,7 @@ import { plainCriu } from './peers/plain-criu.ts';
 import type { PythonPeer } from './peers/python-peer.ts';
 import { runc } from './peers/runc.ts';
 import { restarts } from './restarts.ts';
+import { middle } from './row.ts';
 import { deep, mcts, wide } from './searches.ts';
 import { medianSteps, round, type Summary } from './stats.ts';
 import { Subject } from './subject.ts';
@@ -113,6 +114,15 @@ async function checkpoints(
   return made;
 }
 
+/** Peers' figures are worth something beside ours of the same run only. */
+function oursOf({ rows }: Bench): string {
+  const of = (subject: string): string => {
+    const row = rows.findLast((r) => r.workload === 'counter' && r.figure === 'rollback' && r.subject === subject);
+    return row ? `${middle(row)} ms (${subject})` : '';
+  };
+  return `rollback in the same run: ${[of('ours, standby ready'), of('ours, cold')].filter(Boolean).join(', ')}`;
+}
+
 const RUNC = 'runc checkpoint / restore + cp -a';
 
 export async function counter(bench: Bench): Promise<void> {
@@ -171,7 +181,11 @@ export async function counter(bench: Bench): Promise<void> {
       plainCheckpoint,
     );
     if (oci) {
-      const how = { workload: 'counter', subject: RUNC, context: 'no tmpfs in it; the files by cp -a' };
+      const how = {
+        workload: 'counter',
+        subject: RUNC,
+        context: `no tmpfs in it, the files by cp -a; ${oursOf(bench)}`,
+      };
       add(bench, { ...how, figure: 'rollback' }, ociMs);
       add(bench, { ...how, figure: 'checkpoint, to done' }, ociCheckpoint);
     }
