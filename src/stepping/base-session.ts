@@ -96,10 +96,10 @@ export abstract class BaseSession extends DebugSession {
     this.world.ask('document/stepped', walked).catch(() => undefined);
   }
 
-  protected answer(response: DebugProtocol.Response, act: () => Promise<void>): void {
+  protected answer(response: DebugProtocol.Response, act: () => Promise<void>, showUser = true): void {
     act().then(
       () => this.sendResponse(response),
-      (error) => this.fail(response, error),
+      (error) => this.fail(response, error, showUser),
     );
   }
 
@@ -121,10 +121,11 @@ export abstract class BaseSession extends DebugSession {
       });
   }
 
-  protected fail(response: DebugProtocol.Response, error: unknown): void {
+  /** @param showUser in a notification, beside where it was asked */
+  protected fail(response: DebugProtocol.Response, error: unknown, showUser = true): void {
     const { message, hint } = error as Error & { hint?: string };
     const format = [message, hint].filter(Boolean).join(' ').replace(/[{}]/g, '');
-    this.sendErrorResponse(response, { id: 1, format, showUser: true });
+    this.sendErrorResponse(response, { id: 1, format, showUser });
   }
 
   protected end(): void {

@@ -66,7 +66,9 @@ export abstract class LookingSession extends BaseSession {
     response: DebugProtocol.EvaluateResponse,
     { expression, context }: DebugProtocol.EvaluateArguments,
   ): void {
-    this.answer(response, async () => {
+    // Asked of each word under the mouse; and the console says itself what went wrong.
+    const showUser = false;
+    const evaluate = async (): Promise<void> => {
       const { scopes, walk } = this.live();
       if (context !== 'repl') {
         const found = await scopes.find(expression);
@@ -80,6 +82,7 @@ export abstract class LookingSession extends BaseSession {
       scopes.forget();
       this.report();
       response.body = { result: exitCode === 0 ? '' : `exit ${exitCode}`, variablesReference: 0 };
-    });
+    };
+    this.answer(response, evaluate, showUser);
   }
 }

@@ -164,7 +164,7 @@ export class StepSession extends BreakingSession {
       const parts = [`exit ${ran.exitCode}`, duration(ran.durationMs), files(ran.filesChanged), ran.checkpoint];
       this.output(
         `${oneLine(step.command)} · ${parts.join(' · ')}\n`,
-        ran.exitCode === 0 ? 'console' : 'important',
+        ran.exitCode === 0 ? 'console' : 'stderr', // 'important' would be a notification
         place,
       );
       this.report();

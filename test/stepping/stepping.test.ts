@@ -112,7 +112,9 @@ describe('stepping through a run', () => {
     ]);
     await waitFor(async () => /^sleep 300 \(\w\)$/m.test(Object.values(await run.scope('Processes')).join('\n')));
     assert.equal((await run.ok('evaluate', { expression: '$A', context: 'hover' })).result, "it's");
-    assert.ok(!(await run.request('evaluate', { expression: 'rm -rf /', context: 'hover' })).success);
+    const none = await run.request('evaluate', { expression: 'rm -rf /', context: 'hover' });
+    assert.ok(!none.success);
+    assert.equal(none.body.error.showUser, false, 'a word under the mouse is worth no notification');
 
     const { scopes } = await run.ok('scopes', { frameId: 1 });
     const shell = scopes.find((one: { name: string }) => one.name === 'Shell variables');

@@ -174,6 +174,12 @@ describe('the debug toolbar', function () {
       .first()
       .waitFor({ timeout: 20_000 });
 
+  /** A walk says what it has to say in its own places, and pops nothing up. */
+  const quiet = async () => {
+    const toasts = editor.page.locator('.notifications-toasts .notification-list-item-message');
+    assert.deepEqual(await toasts.allInnerTexts(), []);
+  };
+
   /** A lens of the line with that text: the one that stands next above it. */
   const lens = async (line: string, title: string) => {
     const top = async (place: Locator) => (await place.boundingBox())?.y ?? -1;
@@ -214,6 +220,7 @@ describe('the debug toolbar', function () {
         );
     });
     await editor.screenshot('stepping-hover');
+    await quiet();
     await editor.page.mouse.move(0, 0);
     await lens('sed -i', 'Changes of this step');
     await editor.page.locator('.tab.active').filter({ hasText: '↔' }).waitFor();
@@ -342,6 +349,7 @@ describe('the debug toolbar', function () {
     await frame(/echo 2 > other\.txt/);
     await variable(/exit code.*0/);
     await editor.screenshot('stepping-conditions');
+    await quiet();
     await press(/^Continue/);
     await frame(/end of the run/);
     // Backwards it stops at the same two.
