@@ -67,7 +67,9 @@ async function start(uri: Uri | undefined, more: object = {}): Promise<void> {
   }
   const name = t('Step through {0}', uri.path.split('/').at(-1)!);
   const folder = workspace.getWorkspaceFolder(uri);
-  await debug.startDebugging(folder, { type: DEBUG_TYPE, request: 'launch', name, program: programOf(uri), ...more });
+  const configuration = { type: DEBUG_TYPE, request: 'launch', name, program: programOf(uri), ...more };
+  // A run that was written down is walked as it stands there: where to save it is no question of that.
+  await debug.startDebugging(folder, configuration, { suppressSaveBeforeStart: uri.scheme === 'untitled' });
 }
 
 /** Fills in what was left out: the open document, and a sandbox, which is made where there is none. */
