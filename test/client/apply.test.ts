@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  appendFileSync,
   chmodSync,
   existsSync,
   lstatSync,
@@ -367,6 +368,47 @@ describe('apply', () => {
     mkdirSync(join(dir, '.teleport-env-mine'));
     await apply('2', '3');
     assert.deepEqual([read('a'), left()], ['3', ['.teleport-env-mine']]);
+  });
+
+  it('takes away what one that was killed left on a file system mounted in the workspace', async function () {
+    if (process.getuid?.() !== 0) return this.skip(); // who may mount one
+    fill({ a: '1', 'sub/m': FOLDER, 'sub/n': FOLDER });
+    const mounted = join(dir, 'sub/m');
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=600m', 'none', mounted]);
+    try {
+      const program = `
+        const { performApply } = require(${JSON.stringify(join(__dirname, '../../helper/client/apply/perform.ts'))});
+        const change = { path: 'sub/m/big', kind: 'added', type: 'file', conflict: null };
+        const theirs = { type: 'file', key: 'file:', mode: 0o644, size: 0 };
+        const place = { async *read() { for (let i = 0; i < 250; i++) yield Buffer.alloc(1 << 20, 1); } };
+        performApply({ steps: [{ change, ours: null, theirs }], agreed: new Map() }, { dir: ${JSON.stringify(dir)}, workspace: '/w', place });`;
+      const killed = spawn(process.execPath, ['--require', require.resolve('tsx/cjs'), '-e', program], {
+        stdio: 'inherit',
+      });
+      const ended = once(killed, 'close');
+      while (readdirSync(mounted).length === 0 && killed.exitCode === null) await new Promise(setImmediate);
+      killed.kill('SIGKILL');
+      await ended;
+      const [rest] = readdirSync(mounted);
+      assert.match(rest!, /^\.teleport-env-/, 'killed in the middle');
+      assert.deepEqual(left(), [rest]);
+      // What only says that there is something elsewhere is not believed.
+      writeFileSync(join(dir, 'sub/n', rest!), 'mine');
+      const outside = mkdtempSync(join(tmpdir(), 'apply-outside-'));
+      writeFileSync(join(outside, rest!), 'mine');
+      symlinkSync(outside, join(dir, 'sub/link'));
+      appendFileSync(join(dir, rest!, 'beside'), `sub/link\0../${basename(outside)}\0`);
+      await (await plan({ a: '1' }, { a: '2' })).perform();
+      assert.deepEqual([read('a'), left(), readdirSync(mounted)], ['2', [], []]);
+      assert.deepEqual(readdirSync(outside), [rest]);
+      assert.ok(existsSync(join(dir, 'sub/n', rest!)));
+      rmSync(outside, { recursive: true });
+      // And one that is not killed leaves nothing.
+      await (await plan({}, { 'sub/m/new': { text: 'x', mode: 0o755 } })).perform();
+      assert.deepEqual([readdirSync(mounted), statSync(join(mounted, 'new')).mode & 0o777], [['new'], 0o755]);
+    } finally {
+      execFileSync('umount', [mounted]);
+    }
   });
 
   it('changes nothing where the disk is too small for all of it', async function () {

@@ -13,7 +13,7 @@ import type { Snapshot } from './facts.ts';
 import { lstatOrNull, stampOf } from './gather.ts';
 import type { Place } from './place.ts';
 import { compare, forcible, type Plan, type Step } from './plan.ts';
-import { makeStaging } from './staging.ts';
+import { besideIn, makeStaging } from './staging.ts';
 
 export interface PerformOptions {
   dir: string;
@@ -180,20 +180,21 @@ async function put({ change, ours }: Staged, file: string, dir: string): Promise
   const path = join(dir, change.path);
   await assertUnchanged(path, ours?.type === 'folder' ? null : ours);
   await keepOwner(file, ours ? path : dirname(path));
-  await rename(file, path).catch((error) => acrossDevices(error, file, path));
+  await rename(file, path).catch((error) => acrossDevices(error, file, change.path, dir));
   if (change.from !== undefined) await unlink(join(dir, change.from));
 }
 
 /** A mount point inside the workspace: copy beside, then rename there. */
-async function acrossDevices(error: NodeJS.ErrnoException, file: string, path: string): Promise<void> {
+async function acrossDevices(error: NodeJS.ErrnoException, file: string, path: string, dir: string): Promise<void> {
   if (error.code !== 'EXDEV') throw error;
   const stat = await lstat(file);
   if (!stat.isFile()) throw error;
-  const beside = `${path}.teleport-env-new`;
+  const beside = await besideIn(dirname(path), dir, dirname(file));
   try {
     await copyFile(file, beside);
     await chmod(beside, stat.mode & 0o777);
-    await rename(beside, path);
+    await keepOwner(beside, file);
+    await rename(beside, join(dir, path));
   } finally {
     await rm(beside, { force: true });
   }
