@@ -171,6 +171,23 @@ describe('the extension in a real VS Code, with a scripted helper', function () 
     await editor.statusBar(/Checkpoint k\d+, stopped for/);
   });
 
+  it('marks in the explorer what the sandbox has otherwise', async () => {
+    await editor.openContainer('Explorer');
+    const mark = (name: string) =>
+      editor.page
+        .locator('.explorer-folders-view .monaco-list-row')
+        .filter({ hasText: name })
+        .first()
+        .evaluate<string>((line) => {
+          const { getComputedStyle } = line.ownerDocument.defaultView;
+          return [...line.querySelectorAll('*')].map((part) => getComputedStyle(part, '::after').content).join();
+        });
+    await waitFor(async () => (await mark('config1.json')).includes('◆'));
+    assert.ok(!(await mark('ignore_me.txt')).includes('◆'));
+    await editor.screenshot('explorer');
+    await editor.openContainer('Teleport Env');
+  });
+
   it('has a terminal whose commands become entries', async () => {
     await editor.newTerminal('teleportEnv.openTerminal');
     await editor.terminalText(/me@box:~\/api-server\$/);
@@ -235,6 +252,15 @@ describe('the extension in a real VS Code, with a scripted helper', function () 
     await question.click('Leave out…');
     await editor.page.locator('.quick-input-list').getByText('node_modules').waitFor();
     await editor.page.keyboard.press('Escape');
+  });
+
+  it('cancels in the helper what is cancelled here', async () => {
+    helper.order({ do: 'stall', method: 'sandbox/create' });
+    await editor.command('teleportEnv.createSandbox');
+    await (await editor.dialog(/Copy 2\.3 GB/)).click('Copy all of it');
+    await (await editor.notification(/Starting a sandbox of api-server/)).click('Cancel');
+    await waitFor(async () => helper.heard('cancelled').some(({ method }) => method === 'sandbox/create'));
+    await welcome(/No sandbox yet/).waitFor();
   });
 
   for (const [scenario, words] of [
