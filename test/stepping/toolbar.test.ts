@@ -1,6 +1,6 @@
 /** Stepping by the debug toolbar's own buttons, in a real VS Code with the real helper. Needs root. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SETTINGS } from '../../src/ids.ts';
@@ -59,6 +59,7 @@ describe('the debug toolbar', function () {
     writeFileSync(join(folder, 'fix.teleport-env.sh'), RUN);
     writeFileSync(join(folder, 'walk.sh'), WALK);
     writeFileSync(join(folder, 'checks.sh'), CHECKS);
+    copyFileSync(join(__dirname, '../documents/samples/claude-code.jsonl'), join(folder, 'chat.jsonl'));
     helper = await HelperProcess.start();
     const connection = await helper.connect();
     sandbox = (await connection.request('sandbox/create', { workspace: folder })).sandbox.id;
@@ -414,5 +415,30 @@ describe('the debug toolbar', function () {
       }
     }
     assert.equal(await inside('ls'), '');
+  });
+
+  it('walks through a run that is written down, and through an agent’s transcript, each a document then', async () => {
+    const text = editor.page.locator('.editor-group-container.active .view-lines').first();
+    // Lines do not lie in the page in their order.
+    const shows = (...patterns: RegExp[]) =>
+      waitFor(async () => {
+        const shown = plain(await text.textContent());
+        return patterns.every((pattern) => pattern.test(shown));
+      });
+    await editor.command('teleportEnv.recordRun');
+    await shows(/# teleport-env run 1/, /# sandbox: /, /# %% exit 0 · [^#]* · k\d+/, /rm -rf \*/);
+    await begin();
+    await frame(/./);
+    await press(/^Step Over/);
+    await variable(/exit code/);
+    await editor.screenshot('stepping-written-down');
+    await press(/^(Stop|Disconnect)/);
+    await openAt('chat.jsonl', 1);
+    await editor.command('teleportEnv.openTranscript');
+    await shows(/# title: Fix the price/, /# Run the test first\./, /npm test/);
+    await begin();
+    await frame(/npm test/);
+    await editor.screenshot('stepping-transcript');
+    await press(/^(Stop|Disconnect)/);
   });
 });
