@@ -423,6 +423,24 @@ describe('errors of the command line', function () {
     assert.match((await ask('checkpoint')).checkpoint, /^k\d+$/);
   });
 
+  it('a fault of our own: exit 3, all goes on, and a stack for who asks', async () => {
+    await set(77);
+    const before = await checkpoints();
+    const fail = () => writeFileSync(helper.fault, 'take:captured=throw');
+    fail();
+    const { message } = await refused(['checkpoint', 'api'], 3, 'internal');
+    assert.match(message, /fault at take:captured/);
+    fail();
+    await told(['checkpoint', 'api'], 3, /fault at take:captured/);
+    fail();
+    const verbose = await call(['checkpoint', '--verbose', 'api']);
+    assert.equal(verbose.code, 3);
+    assert.match(verbose.stderr, /\n\s+at .*\(.*:\d+:\d+\)/);
+    assert.deepEqual(await checkpoints(), before, 'none that is half made');
+    assert.equal(await value(), '77\n77\n', 'files and memory are what they were');
+    await ask('checkpoint', 'api');
+  });
+
   it('the helper killed in the middle of a rollback', async () => {
     const target = await set(44);
     await set(55);

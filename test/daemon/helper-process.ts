@@ -63,13 +63,18 @@ export class HelperProcess {
   /** Holds the word of the fault to come (helper/engine/fault.ts), where the daemon was started with faults. */
   readonly fault = join(this.dir, 'fault');
   private env: Record<string, string> = {};
+  private prefix: string[] = [];
 
-  /** @param volumeBytes of the state volume; sparse */
+  /**
+   * @param volumeBytes of the state volume; sparse
+   * @param options `within`: a command that ends by becoming the one given to it, in surroundings that it made
+   */
   static async start(
     volumeBytes = 4 * 1024 ** 3,
-    options: { faults?: boolean; standbys?: number } = {},
+    options: { faults?: boolean; standbys?: number; within?: (helper: HelperProcess) => string[] } = {},
   ): Promise<HelperProcess> {
     const helper = new HelperProcess();
+    if (options.within) helper.prefix = options.within(helper);
     if (options.faults) helper.env.TELEPORT_ENV_FAULT = helper.fault;
     if (options.standbys !== undefined) helper.env.TELEPORT_ENV_STANDBYS = String(options.standbys);
     await helper.run(volumeBytes);
@@ -77,11 +82,18 @@ export class HelperProcess {
   }
 
   private async run(volumeBytes?: number): Promise<void> {
-    const args = ['--enable-source-maps', program(), this.socket, this.state];
+    const [command, ...args] = [
+      ...this.prefix,
+      process.execPath,
+      '--enable-source-maps',
+      program(),
+      this.socket,
+      this.state,
+    ];
     if (volumeBytes) args.push(String(volumeBytes));
     const out = createWriteStream(this.log, { flags: 'a' });
     await new Promise((ready) => out.once('open', ready));
-    this.child = spawn(process.execPath, args, {
+    this.child = spawn(command!, args, {
       stdio: ['ignore', out, out],
       cwd: '/',
       env: { ...process.env, ...this.env },
