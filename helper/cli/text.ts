@@ -116,8 +116,3 @@ export function table(rows: string[][], right: number[] = []): string {
       .trimEnd();
   return rows.map((row) => `${line(row)}\n`).join('');
 }
-
-/** Words as a shell line that means those very words. */
-export function shellLine(words: string[]): string {
-  return words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(' ');
-}

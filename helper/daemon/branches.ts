@@ -1,4 +1,5 @@
 /** A sandbox's live branches and its standbys: made, found again after a restart, taken, ended. */
+
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { activate, type Ground, type Live, launch, startTimeOf } from '../engine/branch.ts';
@@ -9,6 +10,7 @@ import type { NetworkMode } from '../engine/network.ts';
 import { Steps } from '../engine/steps.ts';
 import { removeTree } from '../engine/trees.ts';
 import { TeleportError } from '../protocol/errors.ts';
+import { shellWord } from '../protocol/shell-word.ts';
 import { type Access, wishes } from '../sandbox/policy.ts';
 import { BranchRecord, FORMAT, type Manifest } from '../sandbox/records.ts';
 import { layersOf } from '../sandbox/tree.ts';
@@ -75,7 +77,7 @@ export class Branches {
     const wanted = id ?? this.state.record.head;
     if (wanted === null)
       throw new TeleportError('notRunning', `${this.state.record.name} is stopped`, {
-        hint: `teleport-env start ${this.state.record.name}`,
+        hint: `teleport-env start ${shellWord(this.state.record.name)}`,
       });
     const branch = this.live.get(wanted);
     if (branch) return branch;

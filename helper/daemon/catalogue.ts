@@ -1,4 +1,5 @@
 /** A sandbox's checkpoints, on disk and in mind: read, written, measured, made durable, deleted. */
+
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,6 +15,7 @@ import { syncfsAsync } from '../engine/syscalls.ts';
 import { removeTree } from '../engine/trees.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import type { Checkpoint } from '../protocol/model.ts';
+import { shellWord } from '../protocol/shell-word.ts';
 import { FORMAT, Manifest } from '../sandbox/records.ts';
 import type { Rotation } from '../sandbox/recovery.ts';
 import { builtOn, chainOf, layersOf, numberOf, reparented } from '../sandbox/tree.ts';
@@ -79,7 +81,7 @@ export class Catalogue {
         hint: `choose another checkpoint; teleport-env delete ${id} removes it`,
       });
     throw new TeleportError('unknownCheckpoint', `${this.state.record.name} has no checkpoint ${id}`, {
-      hint: `teleport-env log ${this.state.record.name} lists them`,
+      hint: `teleport-env log ${shellWord(this.state.record.name)} lists them`,
     });
   }
 

@@ -1,4 +1,5 @@
 /** Makes a checkpoint of a live branch: a transaction, whose failure leaves the branch as it was and nothing of the checkpoint. */
+
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,6 +14,7 @@ import { LayerStack } from '../engine/stack.ts';
 import type { Steps } from '../engine/steps.ts';
 import { removeTree } from '../engine/trees.ts';
 import { TeleportError } from '../protocol/errors.ts';
+import { shellWord } from '../protocol/shell-word.ts';
 import type { Manifest } from '../sandbox/records.ts';
 import type { Branch } from './branch.ts';
 import type { Branches } from './branches.ts';
@@ -43,7 +45,7 @@ export class Checkpointer {
     throw new TeleportError(
       'limitReached',
       `the checkpoints of ${this.state.record.name} take ${used} bytes, more than the ${disk} that they may`,
-      { hint: `teleport-env gc ${this.state.record.name} --keep 10 deletes some` },
+      { hint: `teleport-env gc ${shellWord(this.state.record.name)} --keep 10 deletes some` },
     );
   }
 
@@ -158,7 +160,7 @@ export class Checkpointer {
       this.state.around.log(`${this.state.record.id}/${branch.id}: ${(error as Error).message}`);
       this.branches.died(branch);
       throw new TeleportError('notRunning', `the processes of ${this.state.record.name} ended meanwhile`, {
-        hint: `teleport-env start ${this.state.record.name}`,
+        hint: `teleport-env start ${shellWord(this.state.record.name)}`,
         cause: error,
       });
     }

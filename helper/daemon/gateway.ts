@@ -7,11 +7,13 @@
  * the branch is dumped nothing is written to it. Where a branch is restored, the ends that were in the image are reset before anything
  * runs (`cutGateway`), so whoever waits for an answer there is told at once.
  */
+
 import { closeSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { gatewaySocket } from '../engine/network.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import { GATEWAY_PORT } from '../protocol/methods.ts';
+import { shellWord } from '../protocol/shell-word.ts';
 import type { Branch } from './branch.ts';
 import type { Client } from './client.ts';
 
@@ -173,6 +175,6 @@ export async function writeGateway(client: Client, connection: number, data: Buf
 
 export function takenError(name: string): TeleportError {
   return new TeleportError('gatewayTaken', `another program serves as the model gateway of ${name} already`, {
-    hint: `end that one first (a teleport-env gateway ${name}, or a window that has it switched on); it listens on port ${GATEWAY_PORT} inside`,
+    hint: `end that one first (a teleport-env gateway ${shellWord(name)}, or a window that has it switched on); it listens on port ${GATEWAY_PORT} inside`,
   });
 }

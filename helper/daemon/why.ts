@@ -1,5 +1,6 @@
 /** Why a command may have failed that its own words do not say: it looked for a network, or to be root, and the sandbox has neither. */
 
+import { shellWord } from '../protocol/shell-word.ts';
 import { ROOT_INSIDE } from './owner.ts';
 
 /** What resolvers and programs say where a name or an address can't be reached. */
@@ -20,7 +21,7 @@ export function whyFailed(
   const { name } = sandbox;
   const said = ran.output.subarray(Math.max(0, ran.output.length - LAST)).toString('latin1');
   if (sandbox.network === 'none' && NO_NETWORK.test(said))
-    return `${name} has no network; to allow one: teleport-env network ${name} nat`;
+    return `${name} has no network; to allow one: teleport-env network ${shellWord(name)} nat`;
   if (NO_ROOT.test(said) && sandbox.owner?.uid !== 0 && !sandbox.root)
     return `nothing in ${name} can become root; where the administrator allows it (${ROOT_INSIDE}): teleport-env up --new --root, or the setting teleportEnv.sandbox.root`;
   return undefined;

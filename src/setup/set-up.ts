@@ -1,4 +1,5 @@
 import { commands, Disposable, type Terminal, ThemeIcon, window, workspace } from 'vscode';
+import { shellLine, shellWord } from '../../helper/protocol/shell-word.ts';
 import type { App, Feature } from '../app.ts';
 import { COMMANDS, SETTINGS, WALKTHROUGH } from '../ids.ts';
 import { t } from '../l10n.ts';
@@ -39,11 +40,6 @@ export const setUp: Feature = (app) => {
   );
 };
 
-/** Quoted for sh. */
-function quoted(word: string): string {
-  return `'${word.replace(/'/g, `'\\''`)}'`;
-}
-
 function start(app: App): Terminal | undefined {
   const executable = app.helper.place.setUp();
   if (!executable) {
@@ -51,8 +47,8 @@ function start(app: App): Terminal | undefined {
     return undefined;
   }
   // The terminal stays after the end, so that what was said can be read; closing it connects.
-  const line = [executable.command, ...executable.args].map(quoted).join(' ');
-  const after = `status=$?; echo; if [ $status = 0 ]; then echo ${quoted(t('Done. Press Enter to go on.'))}; else echo ${quoted(t('Set-up did not finish. Press Enter to close.'))}; fi; read -r _; exit $status`;
+  const line = shellLine([executable.command, ...executable.args]);
+  const after = `status=$?; echo; if [ $status = 0 ]; then echo ${shellWord(t('Done. Press Enter to go on.'))}; else echo ${shellWord(t('Set-up did not finish. Press Enter to close.'))}; fi; read -r _; exit $status`;
   const terminal = window.createTerminal({
     name: t('Teleport Env: set up'),
     iconPath: new ThemeIcon('tools'),

@@ -106,7 +106,7 @@ describe('terminals', function () {
       );
     const type = (text: string) => child.stdin!.write(text);
     const ended = new Promise((done) => child.once('exit', done));
-    await shows(/[$#] $/);
+    await shows(/[$#] /); // what sets its title may follow
     /** Asks for its size until it is that one: what changed it may still be under way. */
     async function isOf(wanted: RegExp): Promise<void> {
       shown = '';

@@ -1,16 +1,6 @@
 import assert from 'node:assert/strict';
-import {
-  age,
-  bytes,
-  clock,
-  count,
-  duration,
-  printable,
-  shellLine,
-  shorten,
-  table,
-  width,
-} from '../../helper/cli/text.ts';
+import { age, bytes, clock, count, duration, printable, shorten, table, width } from '../../helper/cli/text.ts';
+import { shellLine } from '../../helper/protocol/shell-word.ts';
 
 describe('text for people', () => {
   it('escapes what could move the cursor or turn the writing round', () => {

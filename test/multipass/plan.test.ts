@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { commandLine, neverFour } from '../../src/connection/multipass/guest.ts';
+import { shellLine } from '../../helper/protocol/shell-word.ts';
+import { neverFour } from '../../src/connection/multipass/guest.ts';
 import { launchOutput, stepOf } from '../../src/connection/multipass/launch-output.ts';
 import { defaultSize, needsProvisioning, older, parseProvisioned } from '../../src/connection/multipass/plan.ts';
 import { watchForSleep } from '../../src/connection/multipass/sleep.ts';
@@ -79,7 +80,7 @@ describe('ways in', () => {
       keyFile: 'C:\\Users\\A B\\id',
       knownHosts: 'C:\\Users\\A B\\known 100%',
     }).program(['echo', "it's", 'a b', '']);
-    assert.equal(args.at(-1), commandLine(neverFour(['echo', "it's", 'a b', ''])));
+    assert.equal(args.at(-1), shellLine(neverFour(['echo', "it's", 'a b', ''])));
     assert.match(args.at(-1)!, / echo 'it'\\''s' 'a b' ''$/);
     assert.ok(args.includes('HostKeyAlias=teleport-env-box'));
     assert.ok(args.includes('UserKnownHostsFile="C:\\Users\\A B\\known 100%%"'));

@@ -9,7 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { commandLine } from '../../src/connection/multipass/guest.ts';
+import { shellLine } from '../../helper/protocol/shell-word.ts';
 import { Guest, IMAGE, keyOf, passThrough } from './qemu.ts';
 
 class Failure extends Error {
@@ -58,7 +58,7 @@ const verbs: { [verb: string]: (words: string[]) => Promise<number> | number } =
       await answering(guest, 300);
     }
     const tty = process.stdin.isTTY ? ['-tt'] : [];
-    return passThrough('ssh', [...tty, ...guest.ssh(), commandLine(words.slice(dashes + 1))]);
+    return passThrough('ssh', [...tty, ...guest.ssh(), shellLine(words.slice(dashes + 1))]);
   },
 };
 

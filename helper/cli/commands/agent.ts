@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { AGENTS } from '../../protocol/agents.ts';
 import { TeleportError } from '../../protocol/errors.ts';
+import { shellWord } from '../../protocol/shell-word.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { parsePairs } from '../environment.ts';
@@ -56,7 +57,7 @@ export function registerAgent(program: Command, ctx: Context): void {
       if (sandbox.network === 'none' && agent.hosts.length && !sandbox.gateway)
         await ctx.remark(
           ctx.errorStyle.dim(
-            `${printable(sandbox.name)} has no network, and ${agent.name} has to reach ${count(agent.hosts.length, 'host')}; to allow it: teleport-env network ${printable(sandbox.name)} nat, or serve its model: teleport-env gateway\n`,
+            `${printable(sandbox.name)} has no network, and ${agent.name} has to reach ${count(agent.hosts.length, 'host')}; to allow it: teleport-env network ${shellWord(printable(sandbox.name))} nat, or serve its model: teleport-env gateway\n`,
           ),
         );
       const more = parsePairs(options.env ?? [], env);

@@ -2,11 +2,11 @@ import { constants } from 'node:os';
 import type { Command } from 'commander';
 import { TeleportError } from '../../protocol/errors.ts';
 import type { Sandbox } from '../../protocol/model.ts';
+import { shellLine } from '../../protocol/shell-word.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { runProcess } from '../process.ts';
 import { contains, only } from '../target.ts';
-import { shellLine } from '../text.ts';
 import { Shell } from './shell.ts';
 
 /**

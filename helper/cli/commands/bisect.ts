@@ -1,12 +1,13 @@
 import type { Command } from 'commander';
 import { TeleportError } from '../../protocol/errors.ts';
 import type { Checkpoint } from '../../protocol/model.ts';
+import { shellLine } from '../../protocol/shell-word.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { seconds } from '../options.ts';
 import { runProcess } from '../process.ts';
 import { only } from '../target.ts';
-import { printable, shellLine, shorten } from '../text.ts';
+import { printable, shorten } from '../text.ts';
 import { quoted, titleOf } from './checkpoint.ts';
 import { discard } from './fork.ts';
 

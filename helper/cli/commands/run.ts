@@ -2,13 +2,14 @@ import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { TeleportError } from '../../protocol/errors.ts';
 import type { Result } from '../../protocol/methods.ts';
+import { shellLine } from '../../protocol/shell-word.ts';
 import { asText } from '../bytes.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { write } from '../io.ts';
 import { seconds } from '../options.ts';
 import { only } from '../target.ts';
-import { count, duration, printable, shellLine } from '../text.ts';
+import { count, duration, printable } from '../text.ts';
 
 interface RunOptions {
   checkpoint: boolean;

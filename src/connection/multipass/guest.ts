@@ -10,12 +10,3 @@ export const FOUR = 104;
 export function neverFour(argv: readonly string[]): string[] {
   return ['sh', '-c', `"$@"; s=$?; [ $s = 4 ] && s=${FOUR}; exit $s`, 'sh', ...argv];
 }
-
-/** Quoted for sh: ssh joins its words with blanks and lets the far shell split them. */
-export function quoted(word: string): string {
-  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replace(/'/g, `'\\''`)}'`;
-}
-
-export function commandLine(argv: readonly string[]): string {
-  return argv.map(quoted).join(' ');
-}

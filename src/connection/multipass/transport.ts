@@ -1,8 +1,10 @@
 /** Two ways to run a program inside the machine with its streams in our hands. */
+
 import { randomBytes } from 'node:crypto';
+import { shellLine } from '../../../helper/protocol/shell-word.ts';
 import { t } from '../../l10n.ts';
 import { MultipassError } from './errors.ts';
-import { commandLine, neverFour } from './guest.ts';
+import { neverFour } from './guest.ts';
 import { exec } from './operations.ts';
 import type { Program, ProgramOptions } from './runner.ts';
 
@@ -46,7 +48,7 @@ export function sshTransport({ name, address, keyFile, knownHosts, ssh = 'ssh' }
     kind: 'ssh',
     program: (argv, terminal = false) => ({
       command: ssh,
-      args: [...before, terminal ? '-tt' : '-T', `ubuntu@${address}`, '--', commandLine(neverFour(argv))],
+      args: [...before, terminal ? '-tt' : '-T', `ubuntu@${address}`, '--', shellLine(neverFour(argv))], // ssh joins words with blanks, and the far shell splits them
     }),
   };
 }

@@ -3,7 +3,8 @@
  * agent and hardly in what they take: those that run a command, that write a file, that replace a text in a file. The others
  * (reading, searching, the web, plans) change nothing and are no steps.
  */
-import { heredoc, shellWord } from './shell-words.ts';
+import { shellWord } from '../../../protocol/shell-word.ts';
+import { heredoc } from './heredoc.ts';
 
 type Input = Record<string, unknown>;
 
