@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Programs that tests run and a minimal machine lacks: the shells that completion is tested in (bash is everywhere), a client
-# of HTTP, and full-screen programs.
+# of HTTP, full-screen programs, and what makes networks beside a sandbox's.
 set -euo pipefail
 
 missing=()
-for program in zsh fish curl vim less; do command -v "$program" >/dev/null || missing+=("$program"); done
+for pair in zsh:zsh fish:fish curl:curl vim:vim less:less ip:iproute2; do
+  PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+done
 [ ${#missing[@]} -gt 0 ] || exit 0
 printf 'setup: installing %s, which tests run\n' "${missing[*]}"
 command -v apt-get >/dev/null || { printf 'setup: there is no apt-get here: install %s yourself\n' "${missing[*]}" >&2; exit 2; }
