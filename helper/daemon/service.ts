@@ -469,8 +469,7 @@ export class Service {
       const { sessions } = branch;
       branch.unasked = false;
       const listener = attach ? client.listener(sandbox.record.id, branch.id, id, sessions) : undefined;
-      await sessions.open({ kind, id, cwd, cols, rows, argv, env }, listener);
-      if (timeoutMs) setTimeout(() => void sessions.signal(id, 9).catch(() => undefined), timeoutMs).unref();
+      await sessions.open({ kind, id, cwd, cols, rows, argv, env, timeoutMs }, listener);
       return { session: id };
     },
     'session/attach': async (params, client) => {

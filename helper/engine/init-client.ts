@@ -18,6 +18,8 @@ export type Opening = {
   rows: number;
   argv: string[];
   env: string[];
+  /** Killed after so many milliseconds, by a clock that goes back with the branch. */
+  timeoutMs?: number;
 };
 
 /** What a process inside asks for. */
@@ -166,7 +168,9 @@ export class InitConnection {
   /** Starts a program (or connects to a port) and attaches. @throws InitRefusal */
   async openSession(o: Opening): Promise<void> {
     const fields = [o.kind, o.id, o.cwd, o.cols, o.rows, o.argv.length, ...o.argv, o.env.length, ...o.env];
-    await this.ask('O', fields.map((f) => `${f}\0`).join(''), 'a');
+    const opened = this.ask('O', fields.map((f) => `${f}\0`).join(''), 'a');
+    if (o.timeoutMs) this.send('T', `${o.timeoutMs}\0`);
+    await opened;
   }
 
   /** Starts a program and leaves in the same breath: however soon it ends, PID 1 keeps that for who attaches. @throws InitRefusal */

@@ -9,6 +9,8 @@
  *              R cols\0 rows\0       resize            S number\0  signal       C            hang up and forget
  *              D                     detach            P           ping         L            list
  *              H                     tell requests from inside here     r …     an answer to one (asks.c)
+ *              T milliseconds\0      a time limit, after which its process group is killed. It is part of this memory: it
+ *                                    goes back with the branch, and outlives the helper
  *   from init  a scrollback          attached          o, e bytes  stdout, stderr
  *              x code                exit code         d           detached, the last frame
  *              p                     pong              l lines     id kind pid running code
@@ -33,6 +35,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_SESSIONS 256
@@ -55,6 +58,7 @@ struct session {
   struct buffer input;
   char *ring;
   size_t ring_used, ring_next;
+  long long deadline; /* by now_ms(); 0: none */
   size_t missed; /* the end of the ring that came while nobody was attached */
   struct connection *connection;
 };
@@ -145,6 +149,30 @@ static void tell_exit(struct session *s) {
   send_frame(s->connection, 'x', text, (size_t)n);
   s->told = 1;
   if (s->kind != PROCESS) close_session_fds(s);
+}
+
+/* Of a clock that goes on from the checkpoint in a restored branch. */
+static long long now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+/* Ends what has had its time. The milliseconds until the next one has, -1: none has a limit. */
+static long long end_late_ones(void) {
+  long long next = -1, now = 0;
+  for (int i = 0; i < MAX_SESSIONS; i++) {
+    struct session *s = sessions[i];
+    if (!s || !s->deadline || s->exited || s->pid <= 0) continue;
+    if (!now) now = now_ms();
+    if (s->deadline > now) {
+      if (next < 0 || s->deadline - now < next) next = s->deadline - now;
+      continue;
+    }
+    s->deadline = 0;
+    kill(-s->pid, SIGKILL);
+  }
+  return next;
 }
 
 static struct session *find_session(const char *id) {
@@ -376,6 +404,9 @@ static void obey(struct connection *c, char type, char *bytes, size_t n, const s
   } else if (type == 'S') {
     char *number = next_word(&at, end);
     if (number && s->pid > 0 && !s->exited) kill(-s->pid, atoi(number));
+  } else if (type == 'T') {
+    char *ms = next_word(&at, end);
+    if (ms && atoll(ms) > 0) s->deadline = now_ms() + atoll(ms);
   } else if (type == 'C') hang_up(s);
   else refuse(c, "unknown frame", EINVAL);
 }
@@ -505,7 +536,9 @@ void serve(const struct payload *p) {
     }
     int first_ask = n;
     n += poll_asks(fds + n);
-    int ready = ppoll(fds, (nfds_t)n, NULL, &normally);
+    long long left = end_late_ones();
+    struct timespec patience = {.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000};
+    int ready = ppoll(fds, (nfds_t)n, left < 0 ? NULL : &patience, &normally);
     if (child_ended) reap();
     /* The tables only change below, in the order in which fds was filled; a slot made meanwhile is looked at next time. */
     int at = 1;

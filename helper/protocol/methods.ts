@@ -213,7 +213,7 @@ export const METHODS = {
       env: Env.default({}),
       cols: Size.optional(),
       rows: Size.optional(),
-      /** The process is killed after that. */
+      /** The process is killed after that, in every branch that goes on from a moment at which it ran. */
       timeoutMs: Millis.optional(),
       /** Without: who opens it is not attached; somebody else will be. */
       attach: z.boolean().default(true),

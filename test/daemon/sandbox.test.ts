@@ -377,6 +377,32 @@ describe('a sandbox', () => {
     assert.equal(await exited(await open(['sleep', '1000'], { timeoutMs: 100 })), 137);
   });
 
+  it('keeps to a time limit in every branch, and when the helper is killed', async () => {
+    const begun = performance.now();
+    await connection.request('session/open', { sandbox, kind: 'process', argv: ['sleep', '1234'], timeoutMs: 4000 });
+    const sleeping = async (branch?: string): Promise<boolean> => {
+      const { processes } = await connection.request('process/list', { sandbox, branch });
+      return processes.some(({ command }) => command.includes('1234'));
+    };
+    const ends = async (branch?: string): Promise<void> => {
+      for (let i = 0; i < 400 && (await sleeping(branch)); i++) await sleep(25);
+      assert.equal(await sleeping(branch), false, `it sleeps on in ${branch ?? 'the head'}`);
+    };
+    const { checkpoint } = await connection.request('checkpoint/create', { sandbox });
+    const { branch } = await connection.request('branch/fork', { sandbox, checkpoint: checkpoint.id });
+    await rollback(checkpoint.id, true);
+    await helper.restart();
+    connection = await helper.connect();
+    assert.ok(await sleeping(), 'its time is not over');
+    await ends();
+    await ends(branch);
+    assert.ok(performance.now() - begun > 3000, 'not ended before');
+    await run('seq 700 | while read i; do echo > many.$i; done');
+    await connection.request('session/open', { sandbox, kind: 'process', argv: ['sleep', '1234'], timeoutMs: 1500 });
+    await run('for i in $(seq 700); do echo x > many.$i; done'); // so many files that its branch is replaced
+    await ends();
+  });
+
   it('cancels a line, keeps $? from one line to the next, and the shell', async () => {
     const abort = new AbortController();
     const line = 'X=kept; sleep 1000; echo never';
