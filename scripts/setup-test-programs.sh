@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Programs that tests run and a minimal machine lacks: the shells that completion is tested in (bash is everywhere), a client
-# of HTTP, full-screen programs, and what makes networks beside a sandbox's.
+# of HTTP, full-screen programs, what makes networks beside a sandbox's, and who asks to be root in one.
 set -euo pipefail
 
 missing=()
-for pair in zsh:zsh fish:fish curl:curl vim:vim less:less ip:iproute2; do
+for pair in zsh:zsh fish:fish curl:curl vim:vim less:less ip:iproute2 sudo:sudo; do
   PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0

@@ -47,7 +47,7 @@ const MASKED: [path: string, mode: number][] = [
   ['/root', 0o700],
   ['/home', 0o755],
 ];
-const HIDDEN = ['/etc/shadow', '/etc/shadow-', '/etc/gshadow', '/etc/gshadow-', '/etc/sudoers', '/etc/ssl/private'];
+const HIDDEN = ['/etc/shadow-', '/etc/gshadow', '/etc/gshadow-', '/etc/sudoers.d', '/etc/ssl/private'];
 
 export interface SkeletonOptions {
   /** Root folder of the base, `/` for the host's. */
@@ -102,6 +102,7 @@ export function makeSkeleton(layer: string, o: SkeletonOptions): void {
   makeDevices(place('/dev'));
   for (const dir of ['/run/lock', '/run/user']) mkdirSync(place(dir));
   for (const path of HIDDEN) hide(layer, o.base, path);
+  maskAccounts(layer, o.base);
   for (const kind of ['rsa', 'ecdsa', 'ed25519', 'dsa']) hide(layer, o.base, `/etc/ssh/ssh_host_${kind}_key`);
   for (const path of o.masked) {
     if (!existsSync(join(o.base, path))) continue;
@@ -114,6 +115,28 @@ export function makeSkeleton(layer: string, o: SkeletonOptions): void {
   writeFileSync(place('/etc/resolv.conf'), `nameserver ${DNS_ADDRESS}\noptions timeout:3 attempts:2\n`);
   maskGitConfig(place('/etc/gitconfig'), o);
   makeHome(layer, o);
+}
+
+/**
+ * Who may become whom, where the administrator allows root inside: root may, and nobody has a password. Without these files PAM
+ * and sudo let not even root become anybody.
+ */
+function maskAccounts(layer: string, base: string): void {
+  const passwd = join(base, '/etc/passwd');
+  const users = existsSync(passwd) ? readFileSync(passwd, 'latin1').split('\n') : [];
+  const names = users.map((line) => line.split(':')[0]!).filter((name) => name !== '' && !name.startsWith('#'));
+  const texts: Record<string, string> = {
+    '/etc/shadow': names.map((name) => `${name}:*:::::::\n`).join(''),
+    '/etc/sudoers': 'root ALL=(ALL:ALL) ALL\n',
+  };
+  for (const [path, text] of Object.entries(texts)) {
+    const like = lstatSync(join(base, path), { throwIfNoEntry: false });
+    if (!like) continue;
+    makeLike(layer, base, dirname(path));
+    writeFileSync(join(layer, path), text, { encoding: 'latin1', mode: 0o400 });
+    chownSync(join(layer, path), like.uid, like.gid);
+    if (like.isFile()) chmodSync(join(layer, path), like.mode & 0o7777);
+  }
 }
 
 /** What this machine's git asks for passwords, its users are not asked by inside. A user without a home has their name here. */

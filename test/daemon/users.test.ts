@@ -139,11 +139,11 @@ describe('a plain user', function () {
     const made = (await create()).sandbox;
     assert.deepEqual([made.root, made.owner], [true, UID]);
     const line =
-      'id -u; su -c "id -un" || exit 3; touch /usr/made; chown 33:33 /usr/made; stat -c %u /usr/made; echo x > /proc/sys/kernel/hostname; mknod /tmp/d b 8 0; ls -l /dev/null';
+      'id -u; su -c "id -un" || exit 3; sudo -n id -un || exit 4; touch /usr/made; chown 33:33 /usr/made; stat -c %u /usr/made; echo x > /proc/sys/kernel/hostname; mknod /tmp/d b 8 0; ls -l /dev/null';
     const inside = await connection.request('run', { sandbox: made.id, line });
     assert.match(
       Buffer.from(inside.output, 'base64').toString(),
-      /^0\nroot\n33\n[\s\S]*(Read-only|denied|not permitted)[\s\S]*not permitted/i,
+      /^0\nroot\nroot\n33\n[\s\S]*(Read-only|denied|not permitted)[\s\S]*not permitted/i,
     );
     assert.ok(!existsSync('/usr/made'));
     await connection.request('checkpoint/rollback', { sandbox: made.id, checkpoint: inside.checkpoint!.id });
