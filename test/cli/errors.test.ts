@@ -163,7 +163,7 @@ describe('errors of the command line', function () {
     }
     await refused(['exec', '--branch', '../b1', '--', 'true'], 1, 'invalidRequest');
     const up = '../'.repeat(30);
-    for (const path of [`${up}etc/shadow`, `${up}${helper.state.slice(1)}/volume/sandboxes`])
+    for (const path of [`${up}etc/gshadow`, `${up}${helper.state.slice(1)}/volume/sandboxes`])
       await refused(['cat', 'api', 'k0', path], 1, 'unknownPath');
     assert.equal((await ok(['cat', 'api', 'k0', `sub/../${up}${ws}/a.txt`])).stdout, 'one\n');
     assert.equal(
