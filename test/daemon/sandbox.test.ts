@@ -81,7 +81,7 @@ describe('a sandbox', () => {
     const { checkpoint } = await connection.request('checkpoint/create', { sandbox, label: 'counting' });
     const count1 = await connection.request('file/read', { sandbox, at: checkpoint.id, path: `${ws}/count.txt` });
     const atCheckpoint = Number(Buffer.from(count1.data, 'base64').toString());
-    await run('kill -9 %1; rm -rf *; ls', { checkpoint: false });
+    await run('{ kill -9 %1; wait; } 2>/dev/null; rm -rf *; ls', { checkpoint: false }); // its end is told of at once, or with a later line
     assert.equal((await run('ls', { checkpoint: false })).text, '');
     const moved = await rollback(checkpoint.id);
     assert.equal(moved.checkpoint, checkpoint.id);

@@ -134,10 +134,19 @@ describe('the extension with the real helper', function () {
   it('shows what a step changed', async () => {
     await step(`cd ${folder}; WHERE=there`);
     await step("sed -i 's/v1/v2/g' *.json");
-    await away();
-    await row(/^sed -i/).click();
-    await editor.page.locator('.multiDiffEntry').getByText('config1.json').first().waitFor();
-    await editor.page.locator('.multiDiffEntry').getByText('config2.json').first().waitFor();
+    const shown = (name: string) => editor.page.locator('.multiDiffEntry').getByText(name).first();
+    // Its row moves when the step's files have been counted.
+    await waitFor(async () => {
+      await away();
+      return row(/^sed -i/)
+        .click({ timeout: 2_000 })
+        .then(() => shown('config1.json').waitFor({ timeout: 5_000 }))
+        .then(
+          () => true,
+          () => false,
+        );
+    });
+    await shown('config2.json').waitFor();
     await editor.screenshot('real-changes');
   });
 
