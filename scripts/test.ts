@@ -7,8 +7,8 @@
  *
  * Each file runs in a process of its own, one after the other (they share a kernel, and the machine is small): one that
  * crashes or hangs is one failure and takes no other file with it. What a file leaves on the machine is a failure, too.
- * The machine is shared and noisy: a file that fails is run once more, and the first failure is told at the end with its
- * reason.
+ * The machine is shared and noisy: a file that fails is run again, at most RUNS times in all. A test that passed in none of them has
+ * failed; what failed in one and not in another is told at the end, with its reason.
  * With CI=true nothing may be skipped but what SKIPPED_IN_CI names.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -21,6 +21,8 @@ const root = resolve(__dirname, '..');
 const strict = process.env.CI === 'true';
 const words = process.argv.slice(2);
 const FILE_TIMEOUT_MS = 20 * 60_000;
+const RUNS = 3;
+const HOOK = /"(before|after) (all|each)" hook/;
 
 /** Tests that cannot run where CI does, each with its reason. */
 const SKIPPED_IN_CI: Record<string, string> = {
@@ -30,6 +32,8 @@ const SKIPPED_IN_CI: Record<string, string> = {
 type Outcome = 'passed' | 'failed' | 'skipped';
 interface Failure {
   what: string;
+  /** Of one test, and not of the file as a whole (a hook, a crash, what it left behind). */
+  test?: boolean;
   /** As mocha tells it. */
   error?: string;
 }
@@ -134,13 +138,14 @@ function runFile(file: string, results: string, folder: string): Promise<string 
 }
 
 interface Tally {
-  passed: number;
-  skipped: number;
+  passed: Set<string>;
+  skipped: Set<string>;
   failures: Failure[];
 }
 
 function count(name: string, results: string, end: string | undefined): Tally {
-  const tally: Tally = { passed: 0, skipped: 0, failures: [] };
+  const times = new Map<string, number>();
+  const tally: Tally = { passed: new Set(), skipped: new Set(), failures: [] };
   const lines: { outcome: Outcome | 'end'; title?: string; error?: string }[] = readFileSync(results, 'utf8')
     .split('\n')
     .filter(Boolean)
@@ -149,13 +154,26 @@ function count(name: string, results: string, end: string | undefined): Tally {
   else if (lines.length === 1) tally.failures.push({ what: `${name} holds no test` });
   for (const { outcome, title = '', error } of lines) {
     if (outcome === 'end') continue;
-    const what = `${name}: ${title}`;
+    const same = times.get(title) ?? 0;
+    times.set(title, same + 1);
+    const what = `${name}: ${title}${same > 0 ? ` (${same + 1})` : ''}`;
     const mayNot = strict && outcome === 'skipped' && !SKIPPED_IN_CI[title.split(' › ').at(-1)!];
-    if (mayNot) tally.failures.push({ what: `${what} (skipped, which CI does not accept)` });
-    else if (outcome === 'failed') tally.failures.push({ what, error });
-    else tally[outcome]++;
+    if (mayNot) tally.failures.push({ what, test: true, error: 'skipped, which CI does not accept' });
+    else if (outcome === 'failed') tally.failures.push({ what, test: !HOOK.test(title), error });
+    else tally[outcome].add(what);
   }
   return tally;
+}
+
+/** Of two runs of one file: failed has the test that passed in neither, and what befell both as a whole. */
+function both(one: Tally, other: Tally): Tally {
+  const passed = new Set([...one.passed, ...other.passed]);
+  const skipped = new Set([...one.skipped, ...other.skipped].filter((what) => !passed.has(what)));
+  const tests = new Map<string, Failure>();
+  for (const failure of [...one.failures, ...other.failures])
+    if (failure.test && !passed.has(failure.what) && !skipped.has(failure.what)) tests.set(failure.what, failure);
+  const whole = (tally: Tally) => tally.failures.filter(({ test }) => !test);
+  return { passed, skipped, failures: [...tests.values(), ...(whole(one).length > 0 ? whole(other) : [])] };
 }
 
 async function main(): Promise<void> {
@@ -175,25 +193,29 @@ async function main(): Promise<void> {
       writeFileSync(results, '');
       const end = await runFile(file, results, folder);
       const tally = count(name, results, end);
-      for (const left of await watch.clear()) {
-        console.log(`left behind: ${left}`);
-        tally.failures.push({ what: `${name} left behind: ${left}` });
-      }
+      const left = await watch.clear();
+      for (const one of left) console.log(`left behind: ${one}`);
+      // Under one name: what two runs leave behind differs by its numbers.
+      if (left.length > 0) tally.failures.push({ what: `${name} left something behind`, error: left.join('\n') });
       return tally;
     };
     let tally = await run();
-    if (tally.failures.length > 0 && !stopped) {
-      console.log(`\n# ${name}: failed, and is run once more`);
-      unsteady.push(...tally.failures);
-      tally = await run();
+    const seen = [...tally.failures];
+    for (let runs = 1; runs < RUNS && tally.failures.length > 0 && !stopped; runs++) {
+      console.log(`\n# ${name}: failed, and is run again`);
+      const next = await run();
+      seen.push(...next.failures);
+      tally = both(tally, next);
     }
-    total.passed += tally.passed;
-    total.skipped += tally.skipped;
+    const failed = new Set(tally.failures.map(({ what }) => what));
+    unsteady.push(...seen.filter(({ what }) => !failed.has(what)));
+    total.passed += tally.passed.size;
+    total.skipped += tally.skipped.size;
     for (const failure of tally.failures) fail(failure);
     console.log(`# ${name}: ${((Date.now() - started) / 1000).toFixed(1)} s`);
   }
   rmSync(folder, { recursive: true, force: true });
-  list('Failed in a first run', unsteady);
+  list('Failed in one run, and not in another', unsteady);
   list('Failed', failures);
   if (total.skipped > 0 && process.geteuid?.() !== 0) console.log('\nSome tests need root: sudo npm test runs them.');
   console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);

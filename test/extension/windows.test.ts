@@ -234,7 +234,8 @@ describe('windows of the extension, with the real helper', function () {
         (rows) => rows[0]!.label.startsWith('python3 -m http') && /current/.test(rows[0]!.description),
       );
       await first.inline(/^python3 -m http/, 'Fork');
-      await (await editor.notification(/Live fork b\d+ of “python3/)).click('Open terminal');
+      const toast = await editor.notification(/Live fork b\d+ of “python3/);
+      await editor.newTerminal(() => toast.click('Open terminal'));
       await editor.terminalText(/[#$] ?$/);
       const ask = `python3 -c "import urllib.request as u; print('served', u.urlopen('http://127.0.0.1:8123/price.txt').read())"`;
       await editor.typeInTerminal(`echo fork >price.txt; ${ask}\n`);
@@ -242,6 +243,7 @@ describe('windows of the extension, with the real helper', function () {
       await editor.screenshot('windows-fork');
       // The head's own, which it had all the time.
       await editor.command('workbench.action.terminal.focusPrevious');
+      await editor.terminalText(/-m http\.server/);
       await editor.typeInTerminal(`echo head >price.txt; ${ask}\n`);
       await editor.terminalText(/^served b'head\\n'$/m);
       const { sandboxes } = await other.request('sandbox/list', {});

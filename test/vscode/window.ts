@@ -79,8 +79,9 @@ export function makeWindow(page: Page, shared: Shared, workspaceFolder: string) 
       chooseInContextMenu(page, rowText, entry, viewTitle),
     /** Opens a terminal by the name of its profile. */
     openTerminal: (profile: string | RegExp) => quickInput.openTerminal(page, profile),
-    /** Runs a command that makes a terminal, and waits until that one has the focus: one that was there does not count. */
-    newTerminal: (titleOrId: string) => terminal.made(page, () => quickInput.command(page, titleOrId)),
+    /** Does what makes a terminal (a command, or more), and waits until that one has the focus: one that was there does not count. */
+    newTerminal: (make: string | (() => Promise<void>)) =>
+      terminal.made(page, typeof make === 'string' ? () => quickInput.command(page, make) : make),
     /** The active terminal, scrollback included, blanks at the ends of lines not; with a pattern, as soon as it matches. */
     terminalText: (until?: RegExp, timeout?: number) => terminal.text(page, until, timeout),
     /** Key by key into the active terminal; `\n` is Enter. */
