@@ -40,7 +40,7 @@ install_packages() {
 
 has_node() { command -v node >/dev/null && at_least "$(node -p process.versions.node)" $NODE_MINIMUM; }
 
-# Ubuntu 26.04's own is new enough; 24.04's is not.
+# Ubuntu 26.04's own is new enough; 24.04's is not. TELEPORT_ENV_NODE_FROM names a mirror: a folder with SHASUMS256.txt in it.
 provide_node() {
   has_node && return
   step 2 'Installing Node'
@@ -55,12 +55,12 @@ provide_node() {
     aarch64) arch=arm64 ;;
     *) die "no Node for $(uname -m)" ;;
   esac
-  from=https://nodejs.org/dist/latest-$NODE_LINE.x
+  from=${TELEPORT_ENV_NODE_FROM:-https://nodejs.org/dist/latest-$NODE_LINE.x}
   dir=$(mktemp -d)
   curl -fsSL --retry 3 "$from/SHASUMS256.txt" -o "$dir/sums" || die "cannot reach $from"
   file=$(sed -n "s/^[0-9a-f]*  \(node-${NODE_LINE}[0-9.]*-linux-$arch\.tar\.xz\)$/\1/p" "$dir/sums")
   [ -n "$file" ] || die "$from names no Node for $arch"
-  curl -fsSL --retry 3 "$from/$file" -o "$dir/$file"
+  curl -fsSL --retry 3 "$from/$file" -o "$dir/$file" || die "$from breaks off before $file is here"
   (cd "$dir" && grep " $file\$" sums | sha256sum -c --quiet) || die "$file is not what $from says it is"
   mkdir -p /usr/local/lib/teleport-env-node
   tar -xJf "$dir/$file" -C /usr/local/lib/teleport-env-node --strip-components 1 --no-same-owner
