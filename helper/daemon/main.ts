@@ -15,7 +15,7 @@ import { openRun, openVolume } from '../engine/volume.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import type { Need } from '../protocol/model.ts';
 import { admitted, ROOT_INSIDE } from './owner.ts';
-import { listen } from './server.ts';
+import { listen, prepareSocket } from './server.ts';
 import { Service } from './service.ts';
 import { takeStateFolder } from './state-folder.ts';
 
@@ -48,6 +48,7 @@ export async function serve(options: ServeOptions): Promise<void> {
       hint: 'mount -t cgroup2 none /sys/fs/cgroup/unified',
     });
   const programs = findPrograms();
+  prepareSocket(options.socket);
   await takeStateFolder(state, options.socket);
   const run = await openRun(dirname(options.socket));
   const found = await check({

@@ -1,9 +1,10 @@
 /** The unix socket: admits by the kernel's word for who is there, validates every message, dispatches, turns errors into answers. */
 import { once } from 'node:events';
-import { mkdirSync, unlinkSync } from 'node:fs';
+import { closeSync, lstatSync, openSync, unlinkSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { ErrorCodes, ResponseError } from 'vscode-jsonrpc';
+import { makeFolder } from '../engine/make-folder.ts';
 import { peerCredentials } from '../engine/syscalls.ts';
 import { type ErrorData, TeleportError } from '../protocol/errors.ts';
 import { METHODS, type Method } from '../protocol/methods.ts';
@@ -20,9 +21,36 @@ export interface ServerOptions {
   log(text: string): void;
 }
 
+/** What a `sockaddr_un` has room for, the NUL at its end not counted (unix(7)). */
+const LONGEST = 107;
+
+/**
+ * Makes its folder, and looks whether a socket can be there: before anything else is begun.
+ * @throws TeleportError `invalidRequest`
+ */
+export function prepareSocket(path: string): void {
+  const hint = 'name another --socket';
+  const refuse = (why: string, cause?: unknown): never => {
+    throw new TeleportError('invalidRequest', `the helper cannot listen on ${path}: ${why}`, { hint, cause });
+  };
+  if (Buffer.byteLength(path) > LONGEST) refuse(`a socket's path has ${LONGEST} bytes at most`);
+  try {
+    makeFolder(dirname(path), 0o755);
+    const there = lstatSync(path, { throwIfNoEntry: false });
+    // A socket of a helper that ended is replaced. Anything else is somebody's.
+    if (there && !there.isSocket()) refuse('something else is there');
+    const trial = `${path}-${process.pid}`;
+    closeSync(openSync(trial, 'wx', 0o600));
+    unlinkSync(trial);
+  } catch (cause) {
+    if (cause instanceof TeleportError) throw cause;
+    refuse((cause as Error).message, cause);
+  }
+}
+
 /** @throws TeleportError `sandboxBusy`… where another daemon listens there already */
 export async function listen(service: Service, options: ServerOptions): Promise<Server> {
-  mkdirSync(dirname(options.socket), { recursive: true, mode: 0o755 });
+  prepareSocket(options.socket);
   if (await answersAt(options.socket))
     throw new TeleportError('sandboxBusy', `a helper listens on ${options.socket} already`);
   try {

@@ -1,7 +1,8 @@
 /** The folder with all that a daemon keeps. One daemon at a time has it: two would adopt, end and sweep each other's branches. */
-import { ftruncateSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { makeFolder } from '../engine/make-folder.ts';
 import { tryLock } from '../engine/syscalls.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import { answersAt } from './server.ts';
@@ -38,7 +39,7 @@ export async function takeStateFolder(state: string, socket: string): Promise<vo
 /** Kept open: closing it would give the lock up. */
 function open(path: string): number {
   try {
-    mkdirSync(join(path, '..'), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(path), 0o700);
     return openSync(path, 'a', 0o600);
   } catch (cause) {
     throw new TeleportError('volumeUnusable', `the helper's state cannot be kept there: ${(cause as Error).message}`, {

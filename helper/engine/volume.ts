@@ -8,6 +8,7 @@ import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { TeleportError } from '../protocol/errors.ts';
 import { FEATURE_CACHE_DIR } from './criu-check.ts';
+import { makeFolder } from './make-folder.ts';
 
 const run = promisify(execFile);
 
@@ -100,9 +101,9 @@ function kindOf(mount: { type: string; source: string } | null): VolumeKind {
 
 /** A tmpfs for CRIU's /run, shared by all daemons of the machine. */
 export async function openRun(path: string): Promise<string> {
-  mkdirSync(path, { recursive: true, mode: 0o755 });
+  makeFolder(path, 0o755);
   const run = join(path, 'criu');
-  mkdirSync(run, { recursive: true, mode: 0o700 });
+  makeFolder(run, 0o700);
   if (mountedAt(run)?.type !== 'tmpfs')
     await tool('mount', ['-t', 'tmpfs', '-o', 'mode=0700,size=16m', 'teleport-env', run]);
   mkdirSync(join(run, basename(FEATURE_CACHE_DIR)), { recursive: true });

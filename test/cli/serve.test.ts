@@ -92,6 +92,22 @@ print(*modes)`;
     writeFileSync(file, 'kept');
     for (const state of [file, join(file, 'below')]) await refused(state, 2, 'volumeUnusable');
     assert.equal(readFileSync(file, 'utf8'), 'kept');
+    // Node's own way to make folders never ends there.
+    await refused('/proc/none/below', 2, 'volumeUnusable');
+  });
+
+  it('says where its socket cannot stand, and begins nothing', async () => {
+    const file = join(dir, 'mine');
+    writeFileSync(file, 'kept');
+    const state = join(dir, 'unused');
+    for (const socket of [file, join(file, 'below'), '/proc/none/d.sock', '/proc/none', join(dir, 'x'.repeat(108))]) {
+      const { code, stdout } = await call(['serve', '--json', '--socket', socket, '--state', state]);
+      const { error } = json({ stdout } as never);
+      assert.deepEqual([code, error.code], [1, 'invalidRequest'], stdout);
+      assert.ok(error.message.includes(socket) && error.hint, stdout);
+    }
+    assert.equal(readFileSync(file, 'utf8'), 'kept');
+    assert.ok(!existsSync(state));
   });
 
   /** Helpers that clients began at our socket. */
