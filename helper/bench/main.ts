@@ -8,6 +8,7 @@ import type { Bench } from './bench.ts';
 import { explainMisses } from './causes.ts';
 import { writeCosts } from './costs.ts';
 import { isOriginal } from './peers/original.ts';
+import { PythonPeer } from './peers/python-peer.ts';
 import { PrivateHelper } from './private-helper.ts';
 import { toMarkdown, toSvg, toText } from './report.ts';
 import type { LeftOut, Report, Row } from './row.ts';
@@ -25,9 +26,11 @@ export interface BenchOptions {
   /** Figures of the report that is in `out` stay, but for those measured anew: the whole takes too long for one go. */
   add?: boolean;
   say(text: string): void;
+  /** Broken off by it: then nothing of the benchmark is left, and no report is written. */
+  signal: AbortSignal;
 }
 
-/** @throws TeleportError for an unknown workload, a folder that is no checkout, a machine that can't */
+/** @throws TeleportError for an unknown workload, a folder that is no checkout, a machine that can't; `cancelled` */
 export async function bench(options: BenchOptions): Promise<{ report: Report; text: string }> {
   const unknown = options.workloads.find((name) => !WORKLOADS[name]);
   if (unknown)
@@ -55,9 +58,16 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
     rows: [...(earlier?.rows ?? [])],
     leftOut: [...(earlier?.leftOut ?? [])],
   };
-  const helper = await PrivateHelper.start(options.program);
+  const { rounds, seedCheckout, say, signal } = options;
+  const brokenOff = new Promise<never>((_, reject) => {
+    const tell = (): void => reject(new TeleportError('cancelled', 'the benchmark was broken off'));
+    if (signal.aborted) tell();
+    else signal.addEventListener('abort', tell);
+  });
+  brokenOff.catch(() => {}); // it may come between two workloads
+  const helper = await PrivateHelper.start(options.program, signal);
+  let work: Promise<void> = Promise.resolve();
   try {
-    const { rounds, seedCheckout, say } = options;
     const run: Bench = {
       helper,
       criuDir: dirname(criu),
@@ -70,13 +80,22 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
     for (const name of options.workloads.length ? options.workloads : Object.keys(WORKLOADS)) {
       report.loads![name] = round(loadavg()[0]!);
       try {
-        await WORKLOADS[name]!(run);
+        work = WORKLOADS[name]!(run);
+        await Promise.race([work, brokenOff]);
       } catch (error) {
+        if (signal.aborted) throw error;
         report.leftOut.push({ workload: name, figure: 'all', subject: 'ours', why: (error as Error).message });
         say(`${name}: ${(error as Error).message}`);
       }
     }
   } finally {
+    if (signal.aborted) {
+      say('broken off: removing what was made');
+      // The workload finds that nobody answers any more, and undoes what it made outside.
+      helper.connection.close();
+      PythonPeer.breakOff();
+      await Promise.allSettled([work]);
+    }
     await helper.stop();
   }
   report.rows = newest(report.rows);

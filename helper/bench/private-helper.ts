@@ -9,21 +9,27 @@ import { Connection } from '../client/connection.ts';
 import { HELPER_NODE_FLAGS } from '../client/start.ts';
 import { TeleportError } from '../protocol/errors.ts';
 
+/** Longer than the daemon itself waits for what is under way. */
+const END_MS = 10_000;
+
 export class PrivateHelper {
   readonly dir = mkdtempSync(join(tmpdir(), 'teleport-bench-'));
   readonly state = join(this.dir, 'state');
   private readonly socket = join(this.dir, 'run/daemon.sock');
   private readonly child: ChildProcess;
+  private readonly ended: Promise<unknown>;
   connection!: Connection;
 
   private constructor(program: string[]) {
     const log = openSync(join(this.dir, 'log'), 'a');
     const args = [...HELPER_NODE_FLAGS, ...program, 'serve', '--socket', this.socket, '--state', this.state];
-    this.child = spawn(process.execPath, args, { stdio: ['ignore', log, log], cwd: '/' });
+    // A process group of its own: Ctrl-C in a terminal is for the benchmark alone, which then ends it in order.
+    this.child = spawn(process.execPath, args, { stdio: ['ignore', log, log], cwd: '/', detached: true });
+    this.ended = new Promise((resolve) => this.child.once('exit', resolve));
   }
 
   /** @param program how this very command line is run: node's arguments before `serve` */
-  static async start(program: string[]): Promise<PrivateHelper> {
+  static async start(program: string[], signal: AbortSignal): Promise<PrivateHelper> {
     if (process.geteuid?.() !== 0)
       throw new TeleportError('notRoot', 'the benchmark starts a helper of its own and so needs root', {
         hint: 'sudo npm run bench',
@@ -34,9 +40,10 @@ export class PrivateHelper {
         helper.connection = await Connection.open(helper.socket, 'bench');
         return helper;
       } catch (cause) {
-        if (helper.child.exitCode === null && Date.now() < deadline) continue;
+        if (helper.child.exitCode === null && Date.now() < deadline && !signal.aborted) continue;
         const said = readFileSync(join(helper.dir, 'log'), 'utf8').trim();
-        rmSync(helper.dir, { recursive: true, force: true });
+        await helper.end();
+        if (signal.aborted) throw new TeleportError('cancelled', 'the benchmark was broken off');
         throw new TeleportError('noHelper', `the benchmark's helper did not start: ${said}`, {
           hint: 'teleport-env doctor',
           cause,
@@ -56,15 +63,31 @@ export class PrivateHelper {
     };
   }
 
+  /** Who still waits for it is told that it ended. */
   async stop(): Promise<void> {
-    const { sandboxes } = await this.connection.request('sandbox/list', {});
-    for (const { id } of sandboxes) await this.connection.request('sandbox/remove', { sandbox: id });
     this.connection.close();
-    const ended = new Promise((resolve) => this.child.once('exit', resolve));
+    await this.removeAll().catch(() => {}); // it crashed: `end` takes what it left
+    await this.end();
+  }
+
+  private async removeAll(): Promise<void> {
+    const own = await Connection.open(this.socket, 'bench');
+    try {
+      const { sandboxes } = await own.request('sandbox/list', {});
+      for (const { id } of sandboxes) await own.request('sandbox/remove', { sandbox: id });
+    } finally {
+      own.close();
+    }
+  }
+
+  /** Nothing of it is left, whatever it was at. */
+  private async end(): Promise<void> {
     this.child.kill('SIGTERM');
-    await ended;
+    const patience = setTimeout(() => this.child.kill('SIGKILL'), END_MS);
+    await this.ended;
+    clearTimeout(patience);
+    await removeGroups(this.state);
     for (const path of mountsBelow(this.dir)) await unmount(path);
-    removeGroups(this.state);
     rmSync(this.dir, { recursive: true, force: true });
   }
 }
@@ -89,7 +112,7 @@ async function unmount(path: string): Promise<void> {
 }
 
 /** The daemon's folder of control groups is named after its state folder (helper/engine/cgroup.ts). */
-function removeGroups(state: string): void {
+async function removeGroups(state: string): Promise<void> {
   const suffix = createHash('sha256').update(state).digest('hex').slice(0, 24);
   for (const base of ['/sys/fs/cgroup', '/sys/fs/cgroup/unified']) {
     const mine = join(base, `teleport-env-${suffix}`);
@@ -103,8 +126,19 @@ function removeGroups(state: string): void {
     }
     for (const name of names) {
       writeFileSync(join(mine, name, 'cgroup.kill'), '1');
-      rmdirSync(join(mine, name));
+      await removeGroup(join(mine, name));
     }
-    rmdirSync(mine);
+    await removeGroup(mine);
+  }
+}
+
+async function removeGroup(path: string): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return rmdirSync(path);
+    } catch (error) {
+      if (tries > 100) throw error;
+      await sleep(20); // what was killed takes a moment to be gone
+    }
   }
 }

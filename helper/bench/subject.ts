@@ -29,13 +29,21 @@ export class Subject {
   static async create(connection: Connection, files: Record<string, string>): Promise<Subject> {
     const workspace = mkdtempSync(join(tmpdir(), 'teleport-bench-ws-'));
     for (const [name, text] of Object.entries(files)) writeFileSync(join(workspace, name), text);
-    const { sandbox } = await connection.request('sandbox/create', { workspace });
-    return new Subject(connection, workspace, sandbox.id);
+    try {
+      const { sandbox } = await connection.request('sandbox/create', { workspace });
+      return new Subject(connection, workspace, sandbox.id);
+    } catch (error) {
+      rmSync(workspace, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   async remove(): Promise<void> {
-    await this.connection.request('sandbox/remove', { sandbox: this.id });
-    rmSync(this.workspace, { recursive: true, force: true });
+    try {
+      await this.connection.request('sandbox/remove', { sandbox: this.id });
+    } finally {
+      rmSync(this.workspace, { recursive: true, force: true });
+    }
   }
 
   /** In the persistent shell. @throws Error where the line fails */

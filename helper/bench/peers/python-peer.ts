@@ -23,6 +23,7 @@ threading.Thread(target=reap, daemon=True).start()
 `;
 
 export class PythonPeer {
+  private static readonly alive = new Set<PythonPeer>();
   private readonly child: ChildProcess;
   private readonly dir = mkdtempSync(join(tmpdir(), 'teleport-peer-'));
   private readonly lines: AsyncIterator<string>;
@@ -38,8 +39,13 @@ export class PythonPeer {
   constructor(name: string, program: string, args: string[], criuDir: string) {
     this.name = name;
     const env = { ...process.env, PATH: `${criuDir}:${process.env.PATH}` };
-    this.child = spawn('python3', ['-c', REAPER + program, this.dir, ...args], { env, stdio: 'pipe' });
+    // A process group of its own: Ctrl-C in a terminal must not end its CRIU or its containers half-way.
+    const options = { env, stdio: 'pipe', detached: true } as const;
+    this.child = spawn('python3', ['-c', REAPER + program, this.dir, ...args], options);
+    PythonPeer.alive.add(this);
     this.over = new Promise((resolve) => this.child.once('close', resolve));
+    // It may end before it reads what it is told.
+    this.child.stdin!.on('error', () => {});
     this.child.stderr!.on('data', (data: Buffer) => {
       this.said = (this.said + data.toString()).slice(-2000);
     });
@@ -47,8 +53,13 @@ export class PythonPeer {
     this.lines = createInterface({ input: this.child.stdout! })[Symbol.asyncIterator]();
   }
 
+  /** All finish what they are at, undo what they made and end; whoever waits for them is told. */
+  static breakOff(): void {
+    for (const { child } of PythonPeer.alive) child.stdin!.end();
+  }
+
   private async next(line?: string): Promise<string> {
-    if (line && this.child.exitCode === null) this.child.stdin!.write(`${line}\n`);
+    if (line && this.child.exitCode === null && !this.child.stdin!.writableEnded) this.child.stdin!.write(`${line}\n`);
     const { value: said } = await this.lines.next();
     if (!said) {
       await this.over;
@@ -69,6 +80,7 @@ export class PythonPeer {
   async end(): Promise<void> {
     this.child.stdin!.end();
     await this.over;
+    PythonPeer.alive.delete(this);
     // Its mounts, where it failed before it could undo them itself.
     for (const path of ['sandbox/merged', 'sandbox']) spawnSync('umount', ['-q', join(this.dir, path)]);
     rmSync(this.dir, { recursive: true, force: true });

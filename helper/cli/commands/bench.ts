@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
+import { TeleportError } from '../../protocol/errors.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { positive } from '../options.ts';
+import { interruptible } from './run.ts';
 
 interface BenchWords {
   rounds: number;
@@ -28,8 +30,10 @@ export function registerBench(program: Command, ctx: Context): void {
       const say = (text: string): void => {
         if (!ctx.json) ctx.io.stderr.write(`${text}\n`);
       };
-      const { report, text } = await bench({ program, workloads, rounds, seedCheckout, out, add, say });
-      await ctx.answer(report, `\n${text}`);
+      const options = { program, workloads, rounds, seedCheckout, out, add, say };
+      const { result } = await interruptible(ctx, (signal) => bench({ ...options, signal }));
+      if (!result) throw new TeleportError('cancelled', 'the benchmark was broken off: nothing of it is left');
+      await ctx.answer(result.report, `\n${result.text}`);
     },
   });
 }
