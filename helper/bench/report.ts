@@ -63,31 +63,40 @@ export function toMarkdown(report: Report): string {
 const WIDTH = 760;
 const BAR = 22;
 const GAP = 10;
-const LABEL = 190;
+const LABEL = 240;
+const NOTE = 220;
 const TITLE = 'Rollback of a counting process, median (logarithmic)';
 const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+
+/** Only figures of one load compare: what was measured under another says so. */
+function otherLoad({ loads = {} }: Report, subject: string): string {
+  const own = Object.entries(loads).find(([what]) => subject.startsWith(what))?.[1];
+  return own === undefined || own === loads.counter ? '' : `, at a load of ${own} (the others: ${loads.counter})`;
+}
 
 /** Rollback times of the counter workload, a logarithmic bar each; DeltaBox and the seed's claim as published. */
 export function toSvg(report: Report): string {
   const bars = report.rows
     .filter((r) => r.workload === 'counter' && r.figure === 'rollback')
-    .map((r) => ({ label: r.subject, ms: middle(r), published: false }));
+    .map((r) => ({ label: r.subject, ms: middle(r), published: false, note: otherLoad(report, r.subject) }));
   bars.push(
-    { label: 'DeltaBox (published)', ms: 1.86, published: true },
-    { label: 'original (published)', ms: 466.33, published: true },
+    { label: 'DeltaBox (published)', ms: 1.86, published: true, note: '' },
+    { label: 'original (published)', ms: 466.33, published: true, note: '' },
   );
   bars.sort((a, b) => a.ms - b.ms);
   const most = Math.log10(Math.max(...bars.map((b) => b.ms), 1000));
   const least = Math.log10(0.3);
-  const x = (ms: number): number => ((Math.log10(Math.max(ms, 0.31)) - least) / (most - least)) * (WIDTH - LABEL - 100);
+  const x = (ms: number): number =>
+    ((Math.log10(Math.max(ms, 0.31)) - least) / (most - least)) *
+    (WIDTH - LABEL - 100 - (bars.some((b) => b.note) ? NOTE : 0));
   const height = 60 + bars.length * (BAR + GAP);
-  const body = bars.map(({ label, ms, published }, i) => {
+  const body = bars.map(({ label, ms, published, note }, i) => {
     const y = 44 + i * (BAR + GAP);
     const fill = label.startsWith('ours') ? '#2f81f7' : published ? '#c9d1d9' : '#8b949e';
     return [
       `<text x="${LABEL - 10}" y="${y + 16}" text-anchor="end">${escaped(label)}</text>`,
       `<rect x="${LABEL}" y="${y}" width="${x(ms).toFixed(1)}" height="${BAR}" rx="3" fill="${fill}"/>`,
-      `<text x="${(LABEL + x(ms) + 8).toFixed(1)}" y="${y + 16}">${ms} ms</text>`,
+      `<text x="${(LABEL + x(ms) + 8).toFixed(1)}" y="${y + 16}">${ms} ms${escaped(note)}</text>`,
     ].join('\n');
   });
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="system-ui, sans-serif" font-size="14" fill="#24292f">

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { explainMisses } from '../../helper/bench/causes.ts';
-import { toMarkdown, toText } from '../../helper/bench/report.ts';
+import { toMarkdown, toSvg, toText } from '../../helper/bench/report.ts';
 import type { Report, Row } from '../../helper/bench/row.ts';
 import { summarize } from '../../helper/bench/stats.ts';
 
@@ -50,6 +50,29 @@ describe('the report of the benchmark', () => {
   it('says nothing of the kind where a goal is met', () => {
     const met = warm('rollback', 1.5, { text: 'p50 ≤ 1.8 ms', met: true });
     assert.match(lineOf([met, ...parts], 'rollback'), /\| ✓ p50 ≤ 1\.8 ms \|$/);
+  });
+
+  it('draws a bar for each that rolled back, the published ones too, and says where the machine was busier', () => {
+    const bar = (subject: string, ms: number): Row => ({ ...warm('rollback', ms), subject });
+    const rows = [bar('ours, cold', 20), bar('runc checkpoint / restore + cp -a', 300), bar('plain CRIU + cp -a', 19)];
+    const loads = { counter: 3, 'runc checkpoint / restore': 12 };
+    const svg = toSvg({ machine, date: '', rows, leftOut: [], loads });
+    const labels = [...svg.matchAll(/text-anchor="end">(.*)</g)].map((found) => found[1]);
+    const runc = 'runc checkpoint / restore + cp -a';
+    assert.deepEqual(labels, [
+      'DeltaBox (published)',
+      'plain CRIU + cp -a',
+      'ours, cold',
+      runc,
+      'original (published)',
+    ]);
+    const widths = [...svg.matchAll(/rect x="\d+" .* width="([\d.]+)"/g)].map((found) => Number(found[1]));
+    assert.deepEqual(
+      widths,
+      widths.toSorted((a, b) => a - b),
+    );
+    assert.match(svg, />300 ms, at a load of 12 \(the others: 3\)</);
+    assert.equal(svg.match(/at a load/g)?.length, 1);
   });
 
   it('has a row for what was not measured, with the error that it ended with', () => {
