@@ -13,7 +13,7 @@ import { TeleportError } from '../protocol/errors.ts';
 import { shellWord } from '../protocol/shell-word.ts';
 import { type Access, wishes } from '../sandbox/policy.ts';
 import { BranchRecord, FORMAT, type Manifest } from '../sandbox/records.ts';
-import { layersOf } from '../sandbox/tree.ts';
+import { chainOf, layersOf } from '../sandbox/tree.ts';
 import { Branch } from './branch.ts';
 import type { Catalogue } from './catalogue.ts';
 import type { Gateway } from './gateway.ts';
@@ -37,6 +37,8 @@ export class Branches {
   gateway: Gateway | null = null;
   private accesses: Access[] = [];
   private hints: string[] = [];
+  /** Branches under way, with the checkpoints whose layers they stand on. */
+  private readonly making = new Set<{ role: BranchRecord['role']; base: string; layers: string[] }>();
   /** Forks under way: their checkpoints must stay. */
   private readonly leases = new Set<{ checkpoint: string; made: Promise<unknown> }>();
   readonly ports = new PortWatch(
@@ -167,7 +169,13 @@ export class Branches {
     this.changed();
   }
 
-  private branchRecord(id: string, role: BranchRecord['role'], base: string, live: Live): BranchRecord {
+  private branchRecord(
+    id: string,
+    role: BranchRecord['role'],
+    base: string,
+    layers: string[],
+    live: Live,
+  ): BranchRecord {
     const now = new Date().toISOString();
     const { pid, startTime, cgroup } = live;
     const { bootId } = this.state.around.machine;
@@ -183,6 +191,7 @@ export class Branches {
       createdAt: now,
       bootId,
       activated: role !== 'standby',
+      layers,
     };
   }
 
@@ -218,6 +227,23 @@ export class Branches {
 
   /** A fresh branch of a checkpoint. A standby is left frozen. @throws TeleportError `restoreFailed` */
   async make(checkpoint: string, role: BranchRecord['role'], steps: Steps): Promise<Branch> {
+    const layers: string[] = [];
+    const making = { role, base: checkpoint, layers };
+    this.making.add(making);
+    try {
+      return await this.makeOn(layers, checkpoint, role, steps);
+    } finally {
+      this.making.delete(making);
+    }
+  }
+
+  /** @param layers is told the checkpoints whose layers are mounted */
+  private async makeOn(
+    layers: string[],
+    checkpoint: string,
+    role: BranchRecord['role'],
+    steps: Steps,
+  ): Promise<Branch> {
     const { machine } = this.state.around;
     const manifest = this.catalogue.get(checkpoint);
     const { mode } = this.state;
@@ -225,6 +251,7 @@ export class Branches {
     const begun = manifest.filesOnly || role === 'standby' ? null : this.ahead.take();
     const id = begun?.id ?? `b${this.state.number('branch')}`;
     const ground = this.ground(id, checkpoint);
+    layers.push(...layersOf(this.catalogue.tree, checkpoint).map((layer) => layer.id));
     const live = manifest.filesOnly
       ? await launch(machine, ground, payloadOf(this.state.record), this.state.record.hostname)
       : await activate(
@@ -243,7 +270,7 @@ export class Branches {
         });
     if (manifest.filesOnly) this.connect(live.pid);
     if (role === 'standby' && manifest.filesOnly) live.cgroup.freeze();
-    const branch = this.branch(this.branchRecord(id, role, checkpoint, live), live, ground.layout);
+    const branch = this.branch(this.branchRecord(id, role, checkpoint, layers, live), live, ground.layout);
     branch.mode = mode;
     branch.unasked = true;
     try {
@@ -341,9 +368,19 @@ export class Branches {
     }
   }
 
-  /** Its checkpoint is to be deleted. */
-  dropStandby(checkpoint: string): Promise<void> {
-    return this.standbys.drop(checkpoint);
+  /** A checkpoint is to be deleted: those of it go, and those that stand on it only because they were made before a `flat` was. */
+  async dropStandby(checkpoint: string): Promise<void> {
+    await this.standbys.drop(checkpoint);
+    const stale = (of: Pick<BranchRecord, 'base' | 'layers'>): boolean =>
+      this.mountedIn(of).includes(checkpoint) &&
+      !layersOf(this.catalogue.tree, of.base).some(({ id }) => id === checkpoint);
+    if ([...this.making].some((one) => one.role === 'standby' && stale(one))) await this.standbys.made();
+    this.standbys.dropThose(({ record }) => stale(record));
+  }
+
+  private mountedIn({ base, layers }: Pick<BranchRecord, 'base' | 'layers'>): string[] {
+    // Of an earlier helper, which deleted nothing that lay below.
+    return layers ?? (this.catalogue.tree.has(base) ? chainOf(this.catalogue.tree, base) : [base]);
   }
 
   async endAll(reason: string): Promise<void> {
@@ -364,7 +401,9 @@ export class Branches {
     for (const branch of this.live.values()) {
       needed.add(branch.record.base);
       needed.add(branch.record.checkpoint);
+      for (const id of this.mountedIn(branch.record)) needed.add(id);
     }
+    for (const { role, layers } of this.making) if (role !== 'standby') for (const id of layers) needed.add(id);
     return needed;
   }
 

@@ -18,7 +18,7 @@ import type { Checkpoint } from '../protocol/model.ts';
 import { shellWord } from '../protocol/shell-word.ts';
 import { FORMAT, Manifest } from '../sandbox/records.ts';
 import type { Rotation } from '../sandbox/recovery.ts';
-import { builtOn, chainOf, layersOf, numberOf, reparented } from '../sandbox/tree.ts';
+import { builtOn, layersOf, leftAlone, numberOf, reparented } from '../sandbox/tree.ts';
 import type { SandboxState } from './sandbox-state.ts';
 import { readRecord, writeRecord } from './store.ts';
 
@@ -171,8 +171,8 @@ export class Catalogue {
           unfinished.push(id);
           continue;
         }
-        // What it stands for is all there still.
-        if (manifest.flat && !existsSync(place.flat)) manifest.flat = false;
+        // What it stands for is all there still, unless it was left alone.
+        if (manifest.flat && !manifest.alone && !existsSync(place.flat)) manifest.flat = false;
         this.manifests.set(id, manifest);
       } catch (error) {
         this.spoilt(id, (error as Error).message);
@@ -180,8 +180,8 @@ export class Catalogue {
     }
     for (const id of [...this.manifests.keys()]) {
       try {
-        for (const below of chainOf(this.manifests, id))
-          if (!existsSync(this.state.layout.checkpoint(below).layer))
+        for (const { id: below, kind } of layersOf(this.manifests, id))
+          if (!existsSync(this.state.layout.checkpoint(below)[kind]))
             throw new Error(`the layer of ${below} is missing`);
       } catch (error) {
         this.spoilt(id, (error as Error).message);
@@ -271,6 +271,8 @@ export class Catalogue {
         `${checkpoint} is in use: ${isRoot ? 'it is the root of the sandbox' : above.length ? `${above.join(', ')} ${above.some((id) => this.damaged.has(id)) ? 'may lie' : 'lie'} on it` : 'the current state or a live fork comes from it'}`,
         { hint: 'delete those first, or roll back to another one' },
       );
+    for (const { id, base } of leftAlone(this.manifests, checkpoint)) this.leaveAlone(id, base);
+    faultPoint('delete:alone');
     for (const child of reparented(new Map([...this.manifests, [checkpoint, manifest]]), checkpoint)) {
       const other = this.manifests.get(child.id)!;
       other.parent = child.parent;
@@ -287,6 +289,13 @@ export class Catalogue {
     this.state.save({ undo: this.state.record.undo.filter((id) => id !== checkpoint) });
     this.state.tell('checkpoint/removed', { sandbox: this.state.record.id, checkpoint });
     return manifest.bytes;
+  }
+
+  /** Written for good before anything goes that lay below it: its layer alone would tell another story. */
+  private leaveAlone(id: string, base: string): void {
+    const manifest = this.manifests.get(id)!;
+    Object.assign(manifest, { base, alone: true });
+    writeRecord(this.state.layout.checkpoint(id).manifest, manifest, { sync: true });
   }
 
   /** A restore of it succeeded, or did not. */

@@ -141,6 +141,21 @@ export class Standbys {
     }
   }
 
+  /** The one under way is there, or failed. */
+  async made(): Promise<void> {
+    await this.making?.made;
+  }
+
+  /** Ends those that stand in the way of a deletion, and could as well be made anew. */
+  dropThose(stale: (branch: Branch) => boolean): void {
+    const [going, staying] = [
+      this.ready.filter((one) => stale(one.branch)),
+      this.ready.filter((one) => !stale(one.branch)),
+    ];
+    this.ready = staying;
+    for (const { branch } of going) this.shop.end(branch, 'it stands on layers that are to be deleted');
+  }
+
   /** Ends those of a checkpoint that is to be deleted. */
   async drop(checkpoint: string): Promise<void> {
     this.wanted = this.wanted.filter((id) => id !== checkpoint);

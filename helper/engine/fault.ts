@@ -43,6 +43,7 @@ export const FAULT_POINTS = [
   'create:begun',
   'remove:ended',
   'remove:renamed',
+  'delete:alone',
   'delete:manifest',
   'delete:reparented',
   // many layers become one

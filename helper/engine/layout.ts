@@ -8,7 +8,8 @@
  *     trash/                              what is being deleted
  *     sandboxes/s1/sandbox.json
  *     sandboxes/s1/skeleton/              masks and /dev, over the base
- *     sandboxes/s1/checkpoints/k1/        manifest.json, layer/, image/, perhaps flat/ (its layer and those below it as one)
+ *     sandboxes/s1/checkpoints/k1/        manifest.json, layer/, image/, perhaps flat/ (its layer and those below it as one,
+ *                                         which can then be deleted)
  *     sandboxes/s1/branches/b1/           branch.json, upper/, work/, root/ (the mount point)
  */
 import { join } from 'node:path';

@@ -68,6 +68,8 @@ export const Manifest = z.object({
   filesOnly: z.boolean(),
   /** Its layer and all below it but the root's are there as one, too: `flat`. */
   flat: z.boolean().optional(),
+  /** What lay below it was deleted: `flat` stands for its layer, and its base is the root. */
+  alone: z.boolean().optional(),
   /** Its layer is the upperdir itself, moved. */
   rotated: z.boolean(),
   verified: z.boolean(),
@@ -99,6 +101,8 @@ export const BranchRecord = z.object({
   bootId: z.string(),
   /** Made of a standby or directly, it has run: only a standby that never ran is still its checkpoint. */
   activated: z.boolean(),
+  /** The checkpoints whose layers are mounted in it. Made flat later on, it keeps those it has. */
+  layers: z.array(CheckpointId).optional(),
   /** Of models, since `checkpoint`. */
   used: ModelUsage.optional(),
 });

@@ -53,9 +53,16 @@ export function lineOf(tree: Tree, id: CheckpointId): CheckpointId[] {
   return line.reverse();
 }
 
-/** Those whose layers lie on this one's. */
+/** Those whose layers lie on this one's. Not one that has all below it as one. */
 export function builtOn(tree: Tree, id: CheckpointId): CheckpointId[] {
-  return [...tree.values()].filter((node) => node.base === id).map((node) => node.id);
+  return [...tree.values()].filter((node) => node.base === id && !node.flat).map((node) => node.id);
+}
+
+/** Those that can do without what lies below them, this one for the first: then their base is the root. */
+export function leftAlone(tree: Tree, id: CheckpointId): { id: CheckpointId; base: CheckpointId }[] {
+  return [...tree.values()]
+    .filter((node) => node.base === id && node.flat)
+    .map((node) => ({ id: node.id, base: chainOf(tree, id).at(-1)! }));
 }
 
 /**

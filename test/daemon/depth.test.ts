@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '../../helper/client/connection.ts';
@@ -119,5 +119,53 @@ describe('a deep line', () => {
     await connection.request('sandbox/start', { sandbox });
     await check(line.length - 1);
     assert.ok((await mounted()) > 30);
+  });
+
+  it('lets gc delete what lies below that, and nothing that anybody needs', async () => {
+    const before = line.length;
+    while (!flat().length && line.length < before + 6) {
+      await deeper();
+      for (let tries = 0; tries < 40 && !flat().length; tries++) await sleep(50);
+    }
+    const [one] = flat();
+    assert.ok(one, 'made flat again');
+    // The head was made before that, and is mounted on all of them.
+    await goTo(line[2]!);
+    const { branch } = await connection.request('branch/fork', { sandbox, checkpoint: line[2]! });
+    await goTo(line.at(-1)!);
+    const needed = line.slice(0, 3);
+    const list = async () =>
+      (await connection.request('checkpoint/list', { sandbox })).checkpoints.map((c) => c.id).reverse();
+    const above = line.slice(line.indexOf(one));
+    writeFileSync(helper.fault, 'delete:alone');
+    await connection.request('gc', { sandbox, keep: 2 }).catch(() => {});
+    assert.ok(await helper.died(20_000), 'killed when it had begun');
+    await helper.restart();
+    connection = await helper.connect();
+    assert.deepEqual(await list(), ['k0', ...line], 'nothing is lost');
+    await check(line.length - 1);
+    await check(line.indexOf(one));
+    await goTo(line.at(-1)!);
+    const planned = await connection.request('gc', { sandbox, keep: 2, dryRun: true });
+    assert.deepEqual(await connection.request('gc', { sandbox, keep: 2 }), planned);
+    assert.deepEqual(await list(), ['k0', ...needed, ...above]);
+    await connection.request('branch/discard', { sandbox, branch });
+    await connection.request('gc', { sandbox, keep: 2 });
+    assert.deepEqual(await list(), ['k0', ...above]);
+    assert.deepEqual(readdirSync(join(place('k0'), '..')).sort(), ['k0', ...above].sort());
+    for (const id of above) await check(line.indexOf(id));
+    await deeper();
+    await helper.restart();
+    connection = await helper.connect();
+    for (const id of [one, line.at(-1)!]) await check(line.indexOf(id));
+    await connection.request('sandbox/stop', { sandbox, discard: true });
+    // Without it nobody knows any more what that was: better said than shown wrong.
+    await helper.kill();
+    rmSync(join(place(one), 'flat'), { recursive: true });
+    await helper.restart();
+    connection = await helper.connect();
+    const { checkpoints } = await connection.request('checkpoint/list', { sandbox });
+    const broken = checkpoints.filter(({ state }) => state.broken).map(({ id }) => id);
+    assert.deepEqual(broken.reverse(), line.slice(line.indexOf(one)));
   });
 });

@@ -5,6 +5,7 @@ import {
   chainOf,
   collect,
   layersOf,
+  leftAlone,
   lineOf,
   reparented,
 } from '../../helper/sandbox/tree.ts';
@@ -46,9 +47,11 @@ describe('the tree of checkpoints', () => {
     assert.deepEqual(names('k2'), ['k2/flat', 'k0/layer']);
     assert.deepEqual(names('k1'), ['k1/layer', 'k0/layer']);
     assert.deepEqual(names('k0'), ['k0/layer']);
-    // It stands on them all the same: none of them may be deleted.
     assert.deepEqual(chainOf(deep, 'k4'), ['k4', 'k3', 'k2', 'k1', 'k0']);
-    assert.deepEqual(builtOn(deep, 'k1'), ['k2']);
+    // It needs none of them any more, but for the root.
+    assert.deepEqual([builtOn(deep, 'k1'), builtOn(deep, 'k2')], [[], ['k3']]);
+    assert.deepEqual(leftAlone(deep, 'k1'), [{ id: 'k2', base: 'k0' }]);
+    assert.deepEqual(leftAlone(deep, 'k2'), []);
   });
 
   it('tells a missing layer and a circle instead of going on for ever', () => {
@@ -116,6 +119,16 @@ describe('the tree of checkpoints', () => {
     }
   });
 
+  it('collects what lies below one that stands for many, and nothing that another lies on', () => {
+    const deep = tree('k0', 'k1<k0/k0', 'k2<k1/k1', 'k3<k2/k2', 'k4<k3/k3', 'k5<k4/k4', 'k6<k2/k2');
+    deep.set('k4', { ...deep.get('k4')!, flat: true });
+    const collected = (needed: string[]) => collect([...deep.values()], new Set(needed), { keep: 1 }, 0);
+    // k6 lies on k2 and that on k1; k4 goes on without k3.
+    assert.deepEqual(collected(['k5', 'k6']), ['k3']);
+    assert.deepEqual(collected(['k5']), ['k3', 'k6', 'k2', 'k1']);
+    assert.deepEqual(collected(['k5', 'k2']), ['k3', 'k6']);
+  });
+
   it('keeps every chain whole, whatever it collects', () => {
     for (let seed = 1; seed <= 200; seed++) {
       let state = seed;
@@ -126,12 +139,16 @@ describe('the tree of checkpoints', () => {
       const lines = ['k0'];
       for (let i = 1; i < 20; i++) lines.push(`k${i}<k${random(i)}/k${random(i)}`);
       const nodes = tree(...lines);
+      for (const node of nodes.values()) if (node.base !== null && random(5) === 0) node.flat = true;
+      const shown = (id: string) => layersOf(nodes, id).map((layer) => `${layer.id}/${layer.kind}`);
+      const before = new Map([...nodes.keys()].map((id) => [id, shown(id)]));
       const needed = new Set([`k${random(20)}`, `k${random(20)}`]);
       for (const id of collect([...nodes.values()], needed, { keep: random(20) + 1 }, 0)) {
         assert.ok(!needed.has(id) && id !== 'k0');
+        for (const { id: other, base } of leftAlone(nodes, id)) nodes.get(other)!.base = base;
         nodes.delete(id);
       }
-      for (const id of nodes.keys()) assert.doesNotThrow(() => chainOf(nodes, id));
+      for (const id of nodes.keys()) assert.deepEqual(shown(id), before.get(id), `seed ${seed}: ${id} is what it was`);
     }
   });
 });
