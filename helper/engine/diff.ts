@@ -1,5 +1,5 @@
 import type { Change } from '../protocol/index.ts';
-import { showBytes, toBytes } from './libc.ts';
+import { oddBytes, showBytes, toBytes } from './libc.ts';
 import { joinRenamed } from './renamed-files.ts';
 import type { Steps } from './same-content.ts';
 import { LayerStack } from './stack.ts';
@@ -25,7 +25,7 @@ export interface DiffOptions {
  *   path), or a file of the same content.
  * - `link`: a symlink that points elsewhere. `mode`: permissions or owner, and nothing else.
  *
- * Paths are UTF-8 with U+FFFD for what is none. Blocks until done: 100,000 added files take about 0.6 s.
+ * Paths are UTF-8 with U+FFFD for what is none, whose bytes are told beside. Blocks until done: 100,000 added files take about 0.6 s.
  */
 export function diff(a: LayerStack, b: LayerStack, options: DiffOptions = {}): Change[] {
   const steps = differences(a, b, options);
@@ -91,7 +91,10 @@ function toChanges(found: Difference[]): Change[] {
 
 function toChange({ path, kind, from, entry }: Difference): Change {
   const change: Change = { path: showBytes(path === '' ? '/' : path), kind, type: entry.type };
+  const odd = { path: oddBytes(path), from: from === undefined ? undefined : oddBytes(from) };
+  if (odd.path !== undefined) change.pathBase64 = odd.path;
   if (from !== undefined) change.from = showBytes(from);
+  if (odd.from !== undefined) change.fromBase64 = odd.from;
   if (entry.type === 'file') change.size = entry.stat.size;
   return change;
 }

@@ -150,6 +150,14 @@ export function toBytes(text: string): string {
   return Buffer.from(text).toString('latin1');
 }
 
+/** The bytes of what is no UTF-8, in base64; undefined for what is. */
+export function oddBytes(bytes: string): string | undefined {
+  const shown = showBytes(bytes);
+  return shown.includes('\uFFFD') && toBytes(shown) !== bytes
+    ? Buffer.from(bytes, 'latin1').toString('base64')
+    : undefined;
+}
+
 /** A byte string for people: UTF-8, and U+FFFD for what is none. */
 export function showBytes(bytes: string): string {
   return /^[\0-\x7f]*$/.test(bytes) ? bytes : Buffer.from(bytes, 'latin1').toString();

@@ -3,7 +3,7 @@ import type { FileStat } from '../protocol/index.ts';
 import { TeleportError } from '../protocol/index.ts';
 import { close, OPEN_FILE, type Stat, statAt, statOf } from './at.ts';
 import { Entry, Layer } from './layer.ts';
-import { showBytes, toBytes } from './libc.ts';
+import { oddBytes, showBytes, toBytes } from './libc.ts';
 import { MergedDirectory } from './merged-directory.ts';
 
 /** MAXSYMLINKS of the kernel: so many may be followed on one path. */
@@ -24,7 +24,7 @@ export interface OpenFile {
 
 /**
  * The merged view of overlay layers, read without mounting them. Names of files are answered as UTF-8 with U+FFFD for
- * what is none, and asked for in UTF-8; so a name that is not UTF-8 is listed but can't be asked for.
+ * what is none (its bytes are told beside), and asked for in UTF-8; so a name that is not UTF-8 is listed but can't be asked for.
  *
  * Nothing outside the layers is ever read, whatever they hold: symlinks are resolved here, inside the stack, and the
  * kernel is told to follow none and to stay below the layer's root (openat2), so a live upper layer that changes
@@ -143,12 +143,15 @@ export class LayerStack {
   }
 
   /** What the folder shows, merged, sorted by name. Throws `unknownPath`, `notADirectory`. */
-  readdir(path: string): { name: string; stat: FileStat }[] {
+  readdir(path: string): { name: string; nameBase64?: string; stat: FileStat }[] {
     return this.during(() => {
       const folder = this.resolve(path, true);
       if (folder.type !== 'folder') throw new TeleportError('notADirectory', `${path} is not a folder`);
-      const found: { name: string; stat: FileStat }[] = [];
-      this.eachChild(folder, (name, entry) => found.push({ name: showBytes(name), stat: fileStat(entry) }));
+      const found: { name: string; nameBase64?: string; stat: FileStat }[] = [];
+      this.eachChild(folder, (name, entry) => {
+        const nameBase64 = oddBytes(name);
+        found.push({ name: showBytes(name), ...(nameBase64 ? { nameBase64 } : {}), stat: fileStat(entry) });
+      });
       return found.sort((a, b) => (a.name < b.name ? -1 : 1));
     });
   }
@@ -202,7 +205,12 @@ function readAt(fd: number, offset: number, length: number): Buffer {
 function fileStat(entry: Entry): FileStat {
   const { size, mode, mtimeSec, mtimeNsec } = entry.stat;
   const stat: FileStat = { type: entry.type, size, mode: mode & 0o7777, mtimeMs: mtimeSec * 1000 + mtimeNsec / 1e6 };
-  if (entry.type === 'symlink') stat.target = showBytes(entry.target() ?? '');
+  if (entry.type === 'symlink') {
+    const target = entry.target() ?? '';
+    stat.target = showBytes(target);
+    const odd = oddBytes(target);
+    if (odd !== undefined) stat.targetBase64 = odd;
+  }
   return stat;
 }
 
@@ -211,5 +219,8 @@ function components(path: string): string[] {
 }
 
 function unknown(path: string, why: string): TeleportError {
-  return new TeleportError('unknownPath', `${path}: ${why}`);
+  const hint = path.includes('\uFFFD')
+    ? 'a name that is not UTF-8 cannot be asked for; diff --json tells its bytes, and programs inside can read it'
+    : undefined;
+  return new TeleportError('unknownPath', `${path}: ${why}`, { hint });
 }

@@ -209,7 +209,12 @@ export const BRIDGE_METHODS = {
       /** Left out: the head. */
       to: At.optional(),
     }),
-    result: z.object({ patch: z.string(), files: z.number().int() }),
+    result: z.object({
+      patch: z.string(),
+      files: z.number().int(),
+      /** Not in it, and why. */
+      left: z.array(z.object({ path: RelativePath, reason: z.string() })),
+    }),
   },
 
   /**

@@ -277,7 +277,11 @@ export const METHODS = {
   'file/stat': { params: z.object({ ...inSandbox, at: Where, path: InsidePath }), result: FileStat },
   'file/list': {
     params: z.object({ ...inSandbox, at: Where, path: InsidePath }),
-    result: z.object({ entries: z.array(z.object({ name: z.string(), stat: FileStat })) }),
+    result: z.object({
+      entries: z.array(
+        z.object({ name: z.string(), /** As in a change. */ nameBase64: z.base64().optional(), stat: FileStat }),
+      ),
+    }),
   },
   /** At most `length` bytes from `offset`; follows symlinks inside the sandbox only. */
   'file/read': {

@@ -101,9 +101,12 @@ export type Sandbox = z.infer<typeof Sandbox>;
 export const ChangeKind = z.enum(['added', 'changed', 'deleted', 'renamed', 'mode', 'link']);
 export const Change = z.object({
   path: z.string(),
+  /** Its bytes, where they are not UTF-8: `path` shows U+FFFD for those that are none, and does not name it. */
+  pathBase64: z.base64().optional(),
   kind: ChangeKind,
   /** Where it came from, for `renamed`. */
   from: z.string().optional(),
+  fromBase64: z.base64().optional(),
   /** What it is now (before, for `deleted`). */
   type: z.enum(['file', 'folder', 'symlink', 'other']),
   size: z.number().int().optional(),
@@ -150,6 +153,8 @@ export const FileStat = z.object({
   /** Milliseconds since the epoch. */
   mtimeMs: z.number(),
   target: z.string().optional(),
+  /** Its bytes, where they are not UTF-8. */
+  targetBase64: z.base64().optional(),
 });
 export type FileStat = z.infer<typeof FileStat>;
 

@@ -1,7 +1,16 @@
 /** The command line with the real helper and the real CRIU. Needs root. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -92,6 +101,60 @@ describe('teleport-env with the real helper', () => {
     assert.equal(ran.bytes.length, 20_000_000);
     const sum = await ok(['exec', '--', 'wc', '-c'], { stdin: 'x'.repeat(5_000_000) });
     assert.equal(sum.stdout.trim(), '5000000');
+  });
+
+  it('tells names that are not UTF-8 by their bytes, and leaves them where they are', async () => {
+    const odd = Buffer.concat([Buffer.from(`${ws}/caf`), Buffer.from([0xe9])]);
+    const { checkpoint } = await ask(
+      'run',
+      '--',
+      'echo 1 > "$(printf "caf\\351")"; ln -s "$(printf "caf\\351")" link; echo 2 > b.txt',
+    );
+    const { changes } = await ask('diff', 'k0');
+    assert.deepEqual(
+      changes.map(({ path, pathBase64 }: { path: string; pathBase64?: string }) => [path, pathBase64]),
+      [
+        [`${ws}/b.txt`, undefined],
+        [`${ws}/caf\ufffd`, odd.toString('base64')],
+        [`${ws}/link`, undefined],
+      ],
+    );
+    const renamed = await ask('run', '--', 'mv "$(printf "caf\\351")" plain');
+    const moved = (await ask('diff', checkpoint, renamed.checkpoint)).changes;
+    assert.deepEqual(
+      moved.map(({ kind, path, fromBase64 }: { kind: string; path: string; fromBase64: string }) => [
+        kind,
+        path,
+        fromBase64,
+      ]),
+      [['renamed', `${ws}/plain`, odd.toString('base64')]],
+    );
+    await ask('rollback', checkpoint);
+    const cat = await call(['cat', '--json', checkpoint, 'caf\ufffd']);
+    assert.deepEqual([cat.code, json(cat).error.code], [1, 'unknownPath']);
+    assert.match(json(cat).error.hint, /not UTF-8/);
+    const connection = await Connection.open(helper.socket, 'test');
+    const { sandboxes } = await connection.request('sandbox/list', {});
+    const { id } = sandboxes.find(({ workspace }) => workspace === ws)!;
+    const { entries } = await connection.request('file/list', { sandbox: id, at: checkpoint, path: ws });
+    connection.close();
+    assert.deepEqual(
+      entries.map(({ name, nameBase64, stat }) => [name, nameBase64, stat.targetBase64]),
+      [
+        ['a.txt', undefined, undefined],
+        ['b.txt', undefined, undefined],
+        ['caf\ufffd', Buffer.from('caf\xe9', 'latin1').toString('base64'), undefined],
+        ['link', undefined, Buffer.from('caf\xe9', 'latin1').toString('base64')],
+      ],
+    );
+    for (const words of [['--patch'], []]) {
+      const said = await ask('apply', ...words);
+      assert.match(JSON.stringify(said), /caf\ufffd.{0,20}its name is not UTF-8/);
+      assert.match(JSON.stringify(said), /link.{0,20}it leads to a name that is not UTF-8/);
+      assert.doesNotMatch(said.patch ?? '', /caf|link/);
+    }
+    assert.equal(readFileSync(join(ws, 'b.txt'), 'utf8'), '2\n');
+    assert.deepEqual(readdirSync(ws).sort(), ['a.txt', 'b.txt']);
   });
 
   it('carries hostile names, arguments and lines', async () => {

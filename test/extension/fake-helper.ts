@@ -183,7 +183,7 @@ const ANSWERS: Record<string, (p: P) => unknown> = {
     left: [],
   }),
   'apply/perform': (p) => ({ to: workspace, applied: p.paths, conflicts: [], failed: [] }),
-  'apply/patch': () => ({ patch: 'diff --git a/config1.json b/config1.json\n', files: 1 }),
+  'apply/patch': () => ({ patch: 'diff --git a/config1.json b/config1.json\n', files: 1, left: [] }),
   doctor: (): { needs: Need[] } => ({ needs: world.needs }),
   'sandbox/list': () => ({ sandboxes: world.sandboxes }),
   'sandbox/get': (p) => ({ sandbox: sandboxOf(p.sandbox) }),

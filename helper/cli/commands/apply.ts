@@ -47,8 +47,9 @@ export function registerApply(program: Command, ctx: Context): void {
       const apply = await import('../../client/apply/index.ts');
       const helper = await ctx.helper();
       if (options.patch) {
-        const { patch, files } = await apply.patchBetween(helper, { sandbox: id, to: from });
-        return await ctx.answer({ patch, files, applied: [], conflicts: [] }, patch);
+        const { patch, files, left } = await apply.patchBetween(helper, { sandbox: id, to: from });
+        await ctx.remark(leftTable(ctx, left));
+        return await ctx.answer({ patch, files, applied: [], conflicts: [], left }, patch);
       }
       const to = resolve(ctx.io.cwd, options.to ?? workspace);
       const env = { env: ctx.io.env };

@@ -16,6 +16,8 @@ export interface ChangedPaths {
   left: Map<string, string>;
 }
 
+export const ODD_LINK = 'it leads to a name that is not UTF-8';
+
 /** Requests under way at a time: enough to hide the socket's latency. */
 export const PARALLEL = 16;
 
@@ -49,6 +51,10 @@ export async function changedPaths(
       }
       const inside = posix.join(workspace, path);
       const [was, is] = await Promise.all([before.stat(inside), after.stat(inside)]);
+      if (is?.targetBase64 !== undefined) {
+        result.left.set(path, ODD_LINK);
+        return;
+      }
       result.paths.set(path, { before: was, after: is, from: from && neverApplied(from) === null ? from : undefined });
       const places = [was?.type === 'folder' && is?.type !== 'folder' ? before : null];
       places.push(is?.type === 'folder' && was?.type !== 'folder' ? after : null);

@@ -1,8 +1,9 @@
 import { isUtf8 } from 'node:buffer';
 import { posix } from 'node:path';
 import { structuredPatch } from 'diff';
+import type { BridgeResult } from '../../protocol/bridge.ts';
 import type { FileStat } from '../../protocol/model.ts';
-import type { ChangedPaths } from './changed.ts';
+import { type ChangedPaths, ODD_LINK } from './changed.ts';
 import { binaryHunks, blobId } from './git-binary.ts';
 import { type Place, readWhole } from './place.ts';
 import { compare } from './plan.ts';
@@ -21,11 +22,16 @@ export interface Side {
 }
 
 export async function makePatch(
-  { paths }: ChangedPaths,
+  { paths, left }: ChangedPaths,
   workspace: string,
   before: Place,
   after: Place,
-): Promise<{ patch: string; files: number }> {
+): Promise<BridgeResult<'apply/patch'>> {
+  for (const [path, changed] of paths) {
+    if (changed.before?.targetBase64 === undefined) continue;
+    paths.delete(path);
+    left.set(path, ODD_LINK);
+  }
   const renamed = new Set<string>();
   for (const { from, after: is } of paths.values()) if (from && is && is.type !== 'folder') renamed.add(from);
   let patch = '';
@@ -41,7 +47,7 @@ export async function makePatch(
     patch += parts.join('');
     if (parts.some((part) => part !== '')) files++;
   }
-  return { patch, files };
+  return { patch, files, left: [...left].map(([path, reason]) => ({ path, reason })) };
 }
 
 async function side(place: Place, workspace: string, path: string, stat: FileStat | null): Promise<Side | null> {
