@@ -6,6 +6,7 @@ import { activate, type Ground, type Live, launch, startTimeOf } from '../engine
 import { Cgroup } from '../engine/cgroup.ts';
 import { faultPoint } from '../engine/fault.ts';
 import type { BranchLayout } from '../engine/layout.ts';
+import { memory } from '../engine/memory.ts';
 import type { NetworkMode } from '../engine/network.ts';
 import { Steps } from '../engine/steps.ts';
 import { removeTree } from '../engine/trees.ts';
@@ -45,11 +46,14 @@ export class Branches {
     () => this.state.around.heard(this.state.record.owner.uid),
     (branch, ports) => this.state.tell('ports/changed', { sandbox: this.state.record.id, branch, ports }),
   );
-  private readonly standbys = new Standbys({
-    make: (checkpoint) => this.make(checkpoint, 'standby', new Steps()),
-    proven: (checkpoint, problem) => this.catalogue.proven(checkpoint, problem),
-    end: (branch, reason) => this.state.later(() => branch.end(reason)),
-  });
+  private readonly standbys = new Standbys(
+    {
+      make: (checkpoint) => this.make(checkpoint, 'standby', new Steps()),
+      proven: (checkpoint, problem) => this.catalogue.proven(checkpoint, problem),
+      end: (branch, reason) => this.state.later(() => branch.end(reason)),
+    },
+    () => memory(this.state.around.machine.cgroups),
+  );
 
   private readonly ahead: RestoresAhead;
 

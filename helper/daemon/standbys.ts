@@ -3,7 +3,7 @@
  * goes to their checkpoint, each by one. One that is still being made is waited for, by one: that is sooner than beginning another.
  */
 import { CriuError } from '../engine/criu.ts';
-import { type Memory, memory } from '../engine/memory.ts';
+import type { Memory } from '../engine/memory.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import { dismissed, isScarce } from '../sandbox/policy.ts';
 import type { Branch } from './branch.ts';
@@ -50,7 +50,7 @@ export class Standbys {
   private closed = false;
 
   /** @param left tells what memory the machine has left */
-  constructor(shop: Workshop, left = () => memory()) {
+  constructor(shop: Workshop, left: () => Memory) {
     this.shop = shop;
     this.left = left;
   }

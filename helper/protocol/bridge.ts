@@ -255,6 +255,8 @@ export const BRIDGE_METHODS = {
       commits: z.number().int(),
       /** Paths in the one made of what was not committed; null: there is none. */
       uncommitted: z.number().int().nullable(),
+      /** What stays in the sandbox, and why. */
+      left: z.array(z.object({ path: RelativePath, reason: z.string() })),
     }),
   },
 

@@ -15,21 +15,26 @@ export function whyNoBranch(name: string): string | undefined {
   return bad ? t('Git takes no branch of that name: letters, digits, - and / do') : undefined;
 }
 
-export function branchWords({ branch, commits, uncommitted }: BridgeResult<'git/branch'>): string {
+export function branchWords({ branch, commits, uncommitted, left }: BridgeResult<'git/branch'>): string {
   const count = commits === 1 ? t('1 new commit') : t('{0} new commits', commits);
-  return uncommitted === null
-    ? t('Branch {0}: {1}.', branch, count)
-    : t('Branch {0}: {1}, the last of what was not committed inside ({2}).', branch, count, files(uncommitted));
+  const words =
+    uncommitted === null
+      ? t('Branch {0}: {1}.', branch, count)
+      : t('Branch {0}: {1}, the last of what was not committed inside ({2}).', branch, count, files(uncommitted));
+  return words + leftWords(left);
+}
+
+function leftWords([first]: { path: string; reason: string }[]): string {
+  return first ? ` ${t('Left inside: {0}, {1}.', first.path, first.reason)}` : '';
 }
 
 export function arrivedWords({ refs, left }: BridgeResult<'git/fetch'>, sandbox: string): string {
   const moved = refs.filter((ref) => ref.moved);
   const [first] = moved;
-  const [behind] = left;
   const words = !first
     ? t('No new commits in {0}.', sandbox)
     : moved.length === 1
       ? t('{0} arrived.', first.ref)
       : t('{0} and {1} more arrived.', first.ref, moved.length - 1);
-  return behind ? `${words} ${t('Left inside: {0}, {1}.', behind.path, behind.reason)}` : words;
+  return words + leftWords(left);
 }

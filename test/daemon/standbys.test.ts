@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Branch } from '../../helper/daemon/branch.ts';
 import { Standbys } from '../../helper/daemon/standbys.ts';
-import { type Memory, memory } from '../../helper/engine/memory.ts';
+import { type Memory, memory, readMemory } from '../../helper/engine/memory.ts';
 
 describe('standbys', () => {
   const plenty: Memory = { available: 8e9, total: 16e9, stalled: 0 };
@@ -100,9 +100,16 @@ describe('the memory that is left', () => {
   it('is read from the kernel, with the time that programs stall for it', () => {
     const pressure =
       'some avg10=12.34 avg60=1.00 avg300=0.00 total=155\nfull avg10=3.00 avg60=0.00 avg300=0.00 total=495\n';
-    assert.deepEqual(memory(info, pressure), { available: 22000000 * 1024, total: 24731748 * 1024, stalled: 12.34 });
-    assert.equal(memory(info, '').stalled, 0, 'a kernel without it');
+    assert.deepEqual(readMemory(info, [pressure]), {
+      available: 22000000 * 1024,
+      total: 24731748 * 1024,
+      stalled: 12.34,
+    });
+    assert.equal(readMemory(info, ['']).stalled, 0, 'a kernel without it');
+    const own = 'some avg10=40.00 avg60=1.00 avg300=0.00 total=155\n';
+    assert.equal(readMemory(info, [pressure, own]).stalled, 40, 'a container that is short of it');
     const here = memory();
+    assert.deepEqual(Object.keys(memory('/sys/fs/cgroup/unified/teleport-env')), Object.keys(here));
     assert.ok(here.available > 0 && here.total >= here.available && here.stalled >= 0);
   });
 });

@@ -278,7 +278,9 @@ for (const uid of [0, 1501])
           assert.equal(lstatSync(join(at, file)).uid, uid, file);
       // With the branch, too; and what is bent elsewhere is left, by name.
       await run('git -C lib/deep -c user.name=I -c user.email=i@example.test commit -q --allow-empty -m more');
-      await branch('all');
+      const { left: behind } = await branch('all');
+      assert.deepEqual(behind.map(({ path }) => path).sort(), ['later', 'lib', 'made']);
+      assert.match(behind.find(({ path }) => path === 'lib')!.reason, /not committed: commit it inside/);
       assert.equal(git('-C', join(dir, 'lib/deep'), 'log', '-1', '--format=%s', ref), 'more');
       await run('rm lib/.git; cp -r .git/modules/lib lib/.git; git -C lib config --unset core.worktree');
       const bent = await fetch();

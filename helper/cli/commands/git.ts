@@ -38,15 +38,10 @@ export function registerGit(program: Command, ctx: Context): void {
         ctx.style.dim(commit.slice(0, 10)),
         commits === null ? '' : count(commits, 'new commit'),
       ]);
-      const left = arrived.left.map(({ path, reason }) => [
-        ctx.style.dim('left'),
-        printable(path),
-        ctx.style.dim(reason),
-      ]);
       const mark = ctx.style.good('✓');
       await ctx.answer(
         arrived,
-        `${table(rows)}${table(left)}${mark} ${moved.length === 0 ? 'nothing new' : `${count(moved.length, 'ref')} arrived in ${printable(arrived.to)}`}\n`,
+        `${table(rows)}${leftTable(ctx, arrived.left)}${mark} ${moved.length === 0 ? 'nothing new' : `${count(moved.length, 'ref')} arrived in ${printable(arrived.to)}`}\n`,
       );
     },
   });
@@ -73,10 +68,14 @@ export function registerGit(program: Command, ctx: Context): void {
           : `, the last of what was not committed inside (${count(made.uncommitted, 'path')})`;
       await ctx.answer(
         made,
-        `${ctx.style.good('✓')} branch ${printable(made.branch)} at ${made.commit.slice(0, 10)}: ${count(made.commits, 'new commit')}${extra}\n`,
+        `${leftTable(ctx, made.left)}${ctx.style.good('✓')} branch ${printable(made.branch)} at ${made.commit.slice(0, 10)}: ${count(made.commits, 'new commit')}${extra}\n`,
       );
     },
   });
+}
+
+function leftTable({ style }: Context, left: { path: string; reason: string }[]): string {
+  return table(left.map(({ path, reason }) => [style.dim('left'), printable(path), style.dim(reason)]));
 }
 
 function places(command: Command): Command {

@@ -10,6 +10,8 @@ import { commitUncommitted, discardFork } from './uncommitted.ts';
 
 /** Below `refs/teleport-env/SANDBOX/`. */
 const UNCOMMITTED = 'uncommitted';
+/** Of a submodule. What it committed came to its own repository. */
+const NOT_COMMITTED = 'a submodule with something that is not committed: commit it inside, then fetch';
 
 /** @throws TeleportError `invalidRequest` (the name), `notARepository`, `gitRefused`; then no branch was made */
 export async function branchFromSandbox(
@@ -29,14 +31,17 @@ export async function branchFromSandbox(
   if ((await git(['rev-parse', '--verify', '--quiet', ref])).code === 0)
     throw new TeleportError('invalidRequest', `the branch ${name} exists already`, { hint: 'choose another name' });
   const from = params.from ?? sandbox.head ?? sandbox.current;
-  const more = params.uncommitted ? await commitUncommitted(helper, sandbox, from, rights.signal) : null;
-  if (typeof more === 'string')
-    throw new TeleportError('gitRefused', `git can't commit what ${sandbox.name} has: ${more}`, {
+  const looked = params.uncommitted
+    ? await commitUncommitted(helper, sandbox, from, rights.signal)
+    : { made: null, submodules: [] };
+  if (typeof looked === 'string')
+    throw new TeleportError('gitRefused', `git can't commit what ${sandbox.name} has: ${looked}`, {
       hint: 'commit it inside, or make the branch of the commits alone',
     });
+  const more = looked.made;
   try {
     const extra = new Map(more ? [[UNCOMMITTED, more.commit]] : []);
-    const { inside } = await fetchCommits(helper, target, more?.branch ?? from, extra);
+    const { inside, arrived } = await fetchCommits(helper, target, more?.branch ?? from, extra);
     const commit = more?.commit ?? inside.head;
     if (commit === null) throw new TeleportError('gitRefused', `${sandbox.name} has no commit and no file to commit`);
     const counted = await git(['rev-list', '--count', commit, '--not', '--branches', '--tags', '--remotes']);
@@ -50,6 +55,7 @@ export async function branchFromSandbox(
       commit,
       commits: Number(counted.stdout) || 0,
       uncommitted: more ? more.paths : null,
+      left: [...arrived.left, ...looked.submodules.map((path) => ({ path, reason: NOT_COMMITTED }))],
     };
   } finally {
     if (more) await discardFork(helper, sandbox.id, more.branch);

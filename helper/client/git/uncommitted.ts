@@ -20,6 +20,7 @@ GIT_INDEX_FILE=$(mktemp -u); export GIT_INDEX_FILE
 base=$(git rev-parse --verify --quiet 'HEAD^{commit}') || base=
 git add --all --ignore-errors . || true
 tree=$(git write-tree)
+git -c core.quotePath=false diff-files --ignore-submodules=none | sed -n "s|^:160000 160000 [^	]*	|$0-left |p"
 [ -z "$base" ] || [ "$(git rev-parse "$base^{tree}")" != "$tree" ] || { echo "$0 none 0"; exit 0; }
 git config user.email >/dev/null || { GIT_AUTHOR_EMAIL=sandbox@localhost; GIT_COMMITTER_EMAIL=sandbox@localhost; export GIT_AUTHOR_EMAIL GIT_COMMITTER_EMAIL; }
 git config user.name >/dev/null || { GIT_AUTHOR_NAME=sandbox; GIT_COMMITTER_NAME=sandbox; export GIT_AUTHOR_NAME GIT_COMMITTER_NAME; }
@@ -35,13 +36,19 @@ export interface Uncommitted {
   paths: number;
 }
 
-/** @returns null where all is committed; the text says why where git could not tell */
+/** What there is to commit, and the submodules that have something of their own, which is not in it. */
+export interface Looked {
+  made: Uncommitted | null;
+  submodules: string[];
+}
+
+/** @returns `made` is null where all is committed; a text says why where git could not tell */
 export async function commitUncommitted(
   helper: Requester,
   sandbox: Sandbox,
   from: string,
   signal?: AbortSignal,
-): Promise<Uncommitted | string | null> {
+): Promise<Looked | string> {
   const checkpoint = from.startsWith('k') ? from : await checkpointOf(helper, sandbox, from, signal);
   const { branch } = await helper.request('branch/fork', { sandbox: sandbox.id, checkpoint }, { signal });
   let kept = false;
@@ -58,11 +65,12 @@ export async function commitUncommitted(
     const { exitCode, output } = await helper.request('run', params, { signal });
     const said = Buffer.from(output, 'base64').toString();
     const [, commit, paths] = new RegExp(`^${MARK} ([0-9a-f]+|none) +([0-9]+)$`, 'm').exec(said) ?? [];
-    if (commit === 'none') return null;
+    const submodules = [...said.matchAll(new RegExp(`^${MARK}-left (.+?)\r?$`, 'gm'))].map((found) => found[1]!);
+    if (commit === 'none') return { made: null, submodules };
     if (exitCode !== 0 || commit === undefined || !OID.test(commit))
       return said.trim().split('\n').at(-1) || `git ended with exit code ${exitCode}`;
     kept = true;
-    return { branch, commit, paths: Number(paths) };
+    return { made: { branch, commit, paths: Number(paths) }, submodules };
   } finally {
     if (!kept) await discardFork(helper, sandbox.id, branch);
   }

@@ -18,11 +18,15 @@ describe('git in words', () => {
   });
 
   it('says what came', () => {
-    const made = { to: '/w', branch: 'b', commit: 'a'.repeat(40), commits: 1, uncommitted: null };
+    const made = { to: '/w', branch: 'b', commit: 'a'.repeat(40), commits: 1, uncommitted: null, left: [] };
     assert.equal(branchWords(made), 'Branch b: 1 new commit.');
     assert.equal(
       branchWords({ ...made, commits: 3, uncommitted: 1 }),
       'Branch b: 3 new commits, the last of what was not committed inside (1 file).',
+    );
+    assert.equal(
+      branchWords({ ...made, left: [{ path: 'lib', reason: 'a submodule' }] }),
+      'Branch b: 1 new commit. Left inside: lib, a submodule.',
     );
     const ref = (name: string, moved: boolean) => ({ ref: name, commit: 'a'.repeat(40), commits: 1, moved });
     const arrived = (...refs: ReturnType<typeof ref>[]) =>
