@@ -189,6 +189,7 @@ export class Checkpointer {
     faultPoint('take:replaced', successor.live.pid);
     this.branches.live.delete(branch.id);
     if (this.state.record.head === branch.id) this.state.save({ head: successor.id, current: checkpoint });
+    successor.sessions.takeInput(branch.sessions); // from here on it is written there
     rotationDone(this.state.layout.checkpoint(checkpoint));
     await branch.succeededBy(successor);
     this.state.inBackground(() => branch.end('it was replaced'));

@@ -31,6 +31,8 @@ interface Link {
   listeners: Set<Listener>;
   input: (Buffer | 'end')[];
   exitCode: number | null;
+  /** What was held back of its connections has been told. */
+  inTurn: Promise<unknown>;
 }
 
 export class Sessions {
@@ -129,15 +131,28 @@ export class Sessions {
 
   /** A connection not needed any more. PID 1 must have seen its end before a dump: half of it can't be carried. */
   private release(connection: InitConnection): void {
-    const gone: Promise<void> = connection.detach().finally(() => this.leaving.delete(gone));
+    this.leave(connection.detach());
+  }
+
+  private leave(ending: Promise<void>): void {
+    const gone: Promise<void> = ending.finally(() => this.leaving.delete(gone));
     this.leaving.add(gone);
   }
 
-  private hear(link: Link): { heard: Heard; belongs(c: InitConnection): void } {
+  /** @param after what it says is told only then */
+  private hear(link: Link, after: Promise<unknown> | null): { heard: Heard; belongs(c: InitConnection): void } {
     let mine: InitConnection | null = null;
+    let early: (() => void)[] | null = after ? [] : null;
+    if (after)
+      link.inTurn = Promise.all([after, link.inTurn]).then(() => {
+        const all = early ?? [];
+        early = null;
+        for (const tell of all) tell();
+      });
+    const inTurn = (tell: () => void): void => void (early ? early.push(tell) : tell());
     const heard: Heard = {
-      output: (stream, data) => this.spread(link, stream, data, mine),
-      exit: (code) => this.exited(link, code),
+      output: (stream, data) => inTurn(() => this.spread(link, stream, data, mine)),
+      exit: (code) => inTurn(() => this.exited(link, code)),
     };
     return { heard, belongs: (c) => (mine = c) };
   }
@@ -154,8 +169,8 @@ export class Sessions {
     void Promise.allSettled(slow).then(() => from.resume());
   }
 
-  private async connect(link: Link): Promise<InitConnection> {
-    const { heard, belongs } = this.hear(link);
+  private async connect(link: Link, after: Promise<unknown> | null = null): Promise<InitConnection> {
+    const { heard, belongs } = this.hear(link, after);
     const connection = await InitConnection.open(this.pid, heard);
     belongs(connection);
     return connection;
@@ -171,6 +186,7 @@ export class Sessions {
         listeners: new Set(listener ? [listener] : []),
         input: [],
         exitCode: null,
+        inTurn: Promise.resolve(),
       };
       this.links.set(link.id, link);
       try {
@@ -212,19 +228,26 @@ export class Sessions {
         listeners: new Set(),
         input: [],
         exitCode: null,
+        inTurn: Promise.resolve(),
       };
-      const fresh = await this.connect(link);
+      const older = link.connection;
+      let listens = (): void => {};
+      const listening = new Promise<void>((resolve) => {
+        listens = resolve;
+      });
+      // PID 1 ends the older connection after sending all that belongs to it. What comes here may come along with the answer, and
+      // even before the last of that.
+      const fresh = await this.connect(link, Promise.all([listening, older?.done]));
       try {
-        // PID 1 ends the older connection after sending all that belongs to it, so nobody misses anything.
         const scrollback = await fresh.attach(id, 'all');
         this.unattended.delete(id);
         const { exitCode } = link;
         if (exitCode !== null) {
-          this.release(fresh); // the news of its end came along with the answer
+          this.release(fresh); // the older connection told of its end meanwhile
           setImmediate(() => listener.exit(exitCode));
           return scrollback;
         }
-        if (link.connection) this.release(link.connection);
+        if (older) this.leave(older.superseded());
         link.connection = fresh;
         link.listeners.add(listener);
         this.links.set(id, link);
@@ -234,6 +257,8 @@ export class Sessions {
         if (error instanceof InitRefusal)
           throw new TeleportError('unknownSession', `there is no session ${id} in this branch`);
         throw error;
+      } finally {
+        setImmediate(listens);
       }
     });
   }
@@ -320,6 +345,17 @@ export class Sessions {
     return found;
   }
 
+  /** What clients wrote to sessions of a branch that this one replaced, while no connection was there. */
+  takeInput(from: Sessions): void {
+    for (const [id, { input }] of from.links)
+      for (const data of input.splice(0)) {
+        const link = this.links.get(id);
+        if (!link?.connection) link?.input.push(data);
+        else if (data === 'end') link.connection.endInput();
+        else link.connection.write(data);
+      }
+  }
+
   /** Lets go of every connection; all output so far has been heard when this resolves. Connections to ports are cut. */
   async quiesce(): Promise<void> {
     await this.gate;
@@ -389,6 +425,7 @@ export class Sessions {
         listeners: new Set(listeners),
         input: [],
         exitCode: null,
+        inTurn: Promise.resolve(),
       };
       this.links.set(link.id, link);
       const scrollback = await this.takeUp(link, what);

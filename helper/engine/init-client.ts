@@ -77,6 +77,7 @@ export class InitConnection {
   private chunks: Buffer[] = [];
   private buffered = 0;
   private over = false;
+  private leaving = false;
   readonly done: Promise<void>;
 
   private constructor(socket: Socket, heard: Heard) {
@@ -114,20 +115,32 @@ export class InitConnection {
     });
   }
 
+  /**
+   * Output that lies one behind the other is told as one: a program that says little at a time, and often, leaves tens of thousands
+   * of frames to a helper that comes late, and a checkpoint waits until all are heard.
+   */
   private take(chunk: Buffer): void {
     this.chunks.push(chunk);
     this.buffered += chunk.length;
-    while (this.buffered >= 5) {
-      const data = this.chunks.length === 1 ? this.chunks[0]! : Buffer.concat(this.chunks);
-      const length = data.readUInt32LE(0);
-      if (data.length < 5 + length) {
-        this.chunks = [data];
-        return;
-      }
-      this.frame(String.fromCharCode(data[4]!), data.subarray(5, 5 + length));
-      const rest = data.subarray(5 + length);
-      this.chunks = rest.length ? [rest] : [];
-      this.buffered = rest.length;
+    if (this.buffered < 5) return;
+    const data = this.chunks.length === 1 ? chunk : Buffer.concat(this.chunks);
+    const frames: { type: string; body: Buffer }[] = [];
+    let at = 0;
+    while (data.length - at >= 5) {
+      const end = at + 5 + data.readUInt32LE(at);
+      if (data.length < end) break;
+      frames.push({ type: String.fromCharCode(data[at + 4]!), body: data.subarray(at + 5, end) });
+      at = end;
+    }
+    const rest = data.subarray(at);
+    this.chunks = rest.length ? [rest] : [];
+    this.buffered = rest.length;
+    for (let i = 0; i < frames.length; ) {
+      const { type, body } = frames[i]!;
+      let next = i + 1;
+      if (type === 'o' || type === 'e') while (frames[next]?.type === type) next++;
+      this.frame(type, next === i + 1 ? body : Buffer.concat(frames.slice(i, next).map((one) => one.body)));
+      i = next;
     }
   }
 
@@ -238,8 +251,9 @@ export class InitConnection {
   hangUp(): void {
     this.send('C');
   }
+  /** Not any more once it is to end: what is under way is little, and a capture waits for it, whoever reads slowly. */
   pause(): void {
-    this.socket.pause();
+    if (!this.leaving) this.socket.pause();
   }
   resume(): void {
     this.socket.resume();
@@ -247,8 +261,19 @@ export class InitConnection {
 
   /** Lets go of the session, which goes on; resolves when all that was under way has been heard. */
   async detach(): Promise<void> {
+    this.leaving = true;
     this.socket.resume();
     this.send('D');
+    await this.done;
+  }
+
+  /**
+   * PID 1 ends it, after all that it had to say: another one attached. Nothing is sent, since to write to a connection that has
+   * ended would lose what is still to be read from it.
+   */
+  async superseded(): Promise<void> {
+    this.leaving = true;
+    this.socket.resume();
     await this.done;
   }
 

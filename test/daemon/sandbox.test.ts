@@ -27,6 +27,17 @@ while True:
     time.sleep(0.02)
 `;
 
+/** Says numbers in order until its input ends. */
+const BUSY = `
+import itertools, os, sys, threading, time
+over = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), over.set())).start()
+for i in itertools.count():
+    if over.is_set(): break
+    os.write(1, b"%d\\n" % i)
+    if i % 8 == 0: time.sleep(0.0001) # PID 1 keeps up, and finds both at once: more of it, and that it is to let go
+`;
+
 describe('a sandbox', () => {
   let helper: HelperProcess;
   let connection: Connection;
@@ -465,39 +476,47 @@ describe('a sandbox', () => {
     await until(/still-terminal[\s\S]*30 100/);
   });
 
-  it('loses no output and no input around checkpoints', async () => {
-    let out = '';
-    let exit = -1;
-    connection.on('session/output', (o) => {
-      out += Buffer.from(o.data, 'base64').toString();
-    });
-    connection.on('session/exit', (e) => {
-      exit = e.exitCode;
-    });
-    const script = 'i=0; while read line; do i=$((i+1)); echo "$i:$line"; done';
-    const { session } = await connection.request('session/open', {
-      sandbox,
-      kind: 'process',
-      argv: ['sh', '-c', script],
-    });
-    const lines = 400;
-    const feeding = (async () => {
-      for (let i = 0; i < lines; i++) {
-        await connection.request('session/write', {
-          sandbox,
-          session,
-          data: Buffer.from(`l${i}\n`).toString('base64'),
-        });
-        await sleep(1);
+  for (const rotating of [false, true])
+    it(`loses no output and no input around checkpoints${rotating ? ' that replace the branch' : ''}`, async () => {
+      if (rotating) await run('mkdir many; for i in $(seq 800); do echo > many/$i; done', { checkpoint: false });
+      let out = '';
+      let exit = -1;
+      connection.on('session/output', (o) => {
+        out += Buffer.from(o.data, 'base64').toString();
+      });
+      connection.on('session/exit', (e) => {
+        exit = e.exitCode;
+      });
+      const script = 'i=0; while read line; do i=$((i+1)); echo "$i:$line"; done';
+      const { session } = await connection.request('session/open', {
+        sandbox,
+        kind: 'process',
+        argv: ['sh', '-c', script],
+      });
+      const lines = 400;
+      const feeding = (async () => {
+        for (let i = 0; i < lines; i++) {
+          await connection.request('session/write', {
+            sandbox,
+            session,
+            data: Buffer.from(`l${i}\n`).toString('base64'),
+          });
+          await sleep(1);
+        }
+        await connection.request('session/write', { sandbox, session, data: '', eof: true });
+      })();
+      const heads = new Set<string | null>();
+      for (let i = 0; i < 5; i++) {
+        await connection.request('checkpoint/create', { sandbox });
+        heads.add((await connection.request('sandbox/get', { sandbox })).sandbox.head);
+        if (rotating) await run('rm many/*; for i in $(seq 800); do echo > many/$i; done', { checkpoint: false });
       }
-      await connection.request('session/write', { sandbox, session, data: '', eof: true });
-    })();
-    for (let i = 0; i < 5; i++) await connection.request('checkpoint/create', { sandbox });
-    await feeding;
-    while (exit < 0) await sleep(10); // as long as the test may take: a busy machine needs its time
-    assert.equal(exit, 0);
-    assert.equal(out, Array.from({ length: lines }, (_, i) => `${i + 1}:l${i}\n`).join(''));
-  });
+      assert.equal(heads.size > 1, rotating);
+      await feeding;
+      while (exit < 0) await sleep(10); // as long as the test may take: a busy machine needs its time
+      assert.equal(exit, 0);
+      assert.equal(out, Array.from({ length: lines }, (_, i) => `${i + 1}:l${i}\n`).join(''));
+    });
 
   it('loses none of what a busy program says while connections are let go of and taken up', async () => {
     const said: Buffer[] = [];
@@ -506,19 +525,10 @@ describe('a sandbox', () => {
     connection.on('session/exit', (e) => {
       exit = e.exitCode;
     });
-    const program = `
-import itertools, os, sys, threading, time
-over = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.read(), over.set())).start()
-for i in itertools.count():
-    if over.is_set(): break
-    os.write(1, b"%d\\n" % i)
-    if i % 8 == 0: time.sleep(0.0001) # PID 1 keeps up, and finds both at once: more of it, and that it is to let go
-`;
     const { session } = await connection.request('session/open', {
       sandbox,
       kind: 'process',
-      argv: ['python3', '-c', program],
+      argv: ['python3', '-c', BUSY],
     });
     for (let i = 0; i < 20; i++) await connection.request('checkpoint/create', { sandbox });
     await connection.request('session/write', { sandbox, session, data: '', eof: true });
@@ -526,6 +536,59 @@ for i in itertools.count():
     const lines = Buffer.concat(said).toString().split('\n').slice(0, -1);
     const first = lines.findIndex((line, i) => line !== String(i));
     assert.equal(first, -1, `${lines[first]} came where ${first} was due, of ${lines.length}`);
+  });
+
+  it('lets nobody who reads slowly hold up a checkpoint', async () => {
+    const slow = await helper.connect();
+    let enough = (): void => {};
+    void slow.holdUntil(
+      new Promise<void>((resolve) => {
+        enough = resolve;
+      }),
+    );
+    const argv = ['yes', 'x'.repeat(1000)];
+    const { session } = await connection.request('session/open', { sandbox, kind: 'process', argv, attach: false });
+    let read = 0;
+    slow.on('session/output', (o) => {
+      read += Buffer.from(o.data, 'base64').length;
+    });
+    void slow.request('session/attach', { sandbox, session }).catch(() => {});
+    // Until it does not get on: its reader, the helper and PID 1 are full.
+    const worked = async () => (await run("cut -d' ' -f14,15 /proc/$(pgrep -x yes)/stat", { checkpoint: false })).text;
+    for (let before = '', now = await worked(); now !== before; await sleep(300)) [before, now] = [now, await worked()];
+    await connection.request('checkpoint/create', { sandbox });
+    enough();
+    while (read < 8 << 20) await sleep(20);
+    await connection.request('session/close', { sandbox, session });
+    slow.close();
+  });
+
+  it('loses none of what a busy program says while others attach, and tells each in the same order', async () => {
+    const argv = ['python3', '-c', BUSY];
+    const { session } = await connection.request('session/open', { sandbox, kind: 'process', argv });
+    const first: Buffer[] = [];
+    connection.on('session/output', (o) => first.push(Buffer.from(o.data, 'base64')));
+    const over = [new Promise((resolve) => connection.on('session/exit', resolve))];
+    const others: { other: Connection; said: Buffer[] }[] = [];
+    for (let i = 0; i < 8; i++) {
+      const other = await helper.connect();
+      const said: Buffer[] = [];
+      other.on('session/output', (o) => said.push(Buffer.from(o.data, 'base64')));
+      over.push(new Promise((resolve) => other.on('session/exit', resolve)));
+      await other.request('session/attach', { sandbox, session });
+      others.push({ other, said });
+    }
+    await connection.request('session/write', { sandbox, session, data: '', eof: true });
+    await Promise.all(over);
+    const all = Buffer.concat(first).toString();
+    const lines = all.split('\n').slice(0, -1);
+    const wrong = lines.findIndex((line, i) => line !== String(i));
+    assert.equal(wrong, -1, `${lines[wrong]} came where ${wrong} was due, of ${lines.length}`);
+    for (const { other, said } of others) {
+      const heard = Buffer.concat(said).toString();
+      assert.ok(heard.length > 0 && all.endsWith(heard), `${heard.slice(0, 50)} … ${heard.slice(-50)}`);
+      other.close();
+    }
   });
 
   it('carries 100 MB of output and arguments of 100,000 characters', async () => {
