@@ -7,7 +7,7 @@ import { whyFailed } from '../../helper/daemon/why.ts';
 import { addressPool, overlaps } from '../../helper/engine/firewall.ts';
 import type { Params, Result } from '../../helper/protocol/methods.ts';
 import { HelperProcess, needsMachine, workspace } from '../daemon/helper-process.ts';
-import { HOST, NEIGHBOUR, Outside, SERVER, SLOW_PORT, STREAM_PORT } from './outside.ts';
+import { FULL_PORT, HOST, NEIGHBOUR, Outside, SERVER, SLOW_PORT, STREAM_PORT } from './outside.ts';
 
 /** Says what happens to a connection: numbers as they come, and how it ended, when. */
 const CLIENT = `
@@ -15,8 +15,9 @@ import socket, sys, time
 s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 out = open(sys.argv[3], 'w', buffering=1)
 out.write('open\\n')
-if len(sys.argv) > 4: s.shutdown(socket.SHUT_WR)
+if sys.argv[4:] == ['half']: s.shutdown(socket.SHUT_WR)
 try:
+    while sys.argv[4:] == ['full']: s.send(b'x' * 100000)
     while True:
         d = s.recv(4096)
         if not d: out.write('end\\n'); break
@@ -214,6 +215,7 @@ for a in '${HOST} ${gateway} ${NEIGHBOUR}'.split():
         await make('nat');
         await stream('s');
         await stream('half', SLOW_PORT, 'half');
+        await stream('full', FULL_PORT, 'full');
         const { checkpoint } = await connection.request('checkpoint/create', { sandbox });
         if (way === 'warm') await sleep(1500);
         else await connection.request('checkpoint/create', { sandbox });
@@ -226,7 +228,7 @@ for a in '${HOST} ${gateway} ${NEIGHBOUR}'.split():
         });
         if (way === 'warm') assert.equal(moved.path, way);
         const done = Date.now();
-        for (const name of ['s', 'half']) {
+        for (const name of ['s', 'half', 'full']) {
           await until(`${name} hears of it`, async () => (await read(name)).includes('error'));
           const [, kind, at] = /error (\S+) ([\d.]+)/.exec(await read(name))!;
           assert.match(kind!, /ConnectionResetError|ConnectionAbortedError/);
@@ -234,9 +236,9 @@ for a in '${HOST} ${gateway} ${NEIGHBOUR}'.split():
           assert.ok(after < 100, `${name} heard ${after} ms after the rollback, which took ${done - began} ms`);
         }
         // Seen from the other side: a packet says so, none is waited for in vain.
-        await until('the far ends hear of it', async () => outside.ended.length >= 2);
+        await until('the far ends hear of it', async () => outside.ended.length >= 3);
         for (const { port, how, at } of outside.ended) {
-          const name = port === SLOW_PORT ? 'half' : 's';
+          const name = port === SLOW_PORT ? 'half' : port === FULL_PORT ? 'full' : 's';
           assert.equal(how, 'reset', name);
           console.log(`        far end of ${name}: a reset ${Math.round(at - done)} ms after the rollback's answer`);
         }

@@ -18,6 +18,8 @@ export const HOST = '198.51.100.2';
 export const STREAM_PORT = 9000;
 /** What connects there is answered by nothing. */
 export const SLOW_PORT = 9001;
+/** What connects there may send as much as it likes: nothing is ever read. */
+export const FULL_PORT = 9002;
 
 /** How a connection ended, as the far end saw it. */
 export interface Ended {
@@ -44,15 +46,19 @@ class Stream(socketserver.BaseRequestHandler):
                 self.request.sendall(b'%d\\n' % n)
                 time.sleep(0.01)
         except OSError as e: tell(${STREAM_PORT}, why(e))
+def await_end(request, port):
+    ends = select.poll(); ends.register(request, 0)
+    ends.poll()
+    error = request.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    tell(port, 'reset' if error in (0, errno.ECONNRESET, errno.EPIPE) else 'lost')
 class Slow(socketserver.BaseRequestHandler):
     def handle(self):
         try:
             while self.request.recv(100): pass
-            ends = select.poll(); ends.register(self.request, 0)
-            ends.poll()
-            error = self.request.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            tell(${SLOW_PORT}, 'reset' if error in (0, errno.ECONNRESET, errno.EPIPE) else 'lost')
+            await_end(self.request, ${SLOW_PORT})
         except OSError as e: tell(${SLOW_PORT}, why(e))
+class Full(socketserver.BaseRequestHandler):
+    def handle(self): await_end(self.request, ${FULL_PORT})
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers(); self.wfile.write(b'hello from ' + self.server.server_address[0].encode())
@@ -80,7 +86,8 @@ for what in sys.argv[1:]:
     kind, address = what.split('=')
     if kind == 'names':
         jobs += [lambda a=address: names_udp(a), Server((address, 53), NamesTcp).serve_forever]
-    if kind == 'stream': jobs += [Server((address, ${STREAM_PORT}), Stream).serve_forever, Server((address, ${SLOW_PORT}), Slow).serve_forever]
+    if kind == 'stream': jobs += [Server((address, ${STREAM_PORT}), Stream).serve_forever, Server((address, ${SLOW_PORT}), Slow).serve_forever,
+                             Server((address, ${FULL_PORT}), Full).serve_forever]
     if kind == 'page': jobs += [Server((address, 80), Page).serve_forever]
 threads = [threading.Thread(target=j) for j in jobs]
 for t in threads: t.start()
