@@ -47,6 +47,8 @@ export class Sessions {
   private pong: Promise<void> = Promise.resolve();
   private readonly leaving = new Set<Promise<void>>();
   private readonly underWay = new Set<Promise<unknown>>();
+  /** The last of those who attach, by session. */
+  private readonly attaching = new Map<string, Promise<unknown>>();
   /** The branch ended by itself. */
   onEnd: (() => void) | undefined;
   /** A session began, or was heard of. */
@@ -220,6 +222,21 @@ export class Sessions {
 
   /** Adds a listener; answers what a terminal has shown. @throws TeleportError `unknownSession` */
   attach(id: string, listener: Listener): Promise<Buffer> {
+    return this.oneByOne(id, () => this.attachNow(id, listener));
+  }
+
+  /** Two at once would each make a link of their own, and who has the one that is not kept would hear nothing more. */
+  private async oneByOne<T>(id: string, work: () => Promise<T>): Promise<T> {
+    const turn = (this.attaching.get(id) ?? Promise.resolve()).then(work, work);
+    this.attaching.set(id, turn);
+    try {
+      return await turn;
+    } finally {
+      if (this.attaching.get(id) === turn) this.attaching.delete(id);
+    }
+  }
+
+  private attachNow(id: string, listener: Listener): Promise<Buffer> {
     return this.passing(async () => {
       const link: Link = this.links.get(id) ?? {
         id,
@@ -281,7 +298,9 @@ export class Sessions {
   /** One that nobody attached to yet: what it showed is still shown to who does. Where it has ended, it goes on waiting for them. */
   private async reach(id: string): Promise<void> {
     if (!this.unattended.has(id) || !(await this.list()).some((one) => one.id === id && one.running)) return;
-    await this.attach(id, { output: () => {}, exit: () => {}, stays: true });
+    await this.oneByOne(id, async () => {
+      if (this.unattended.has(id)) await this.attachNow(id, { output: () => {}, exit: () => {}, stays: true });
+    });
   }
 
   has(id: string): boolean {

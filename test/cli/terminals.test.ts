@@ -72,6 +72,28 @@ describe('terminals', function () {
     await one.shows(/30 100\r\neasy/);
   });
 
+  it('are heard by who attaches while their size is set, whichever of the two comes first', async () => {
+    const heard = new Map<string, string>();
+    connection.on('session/output', ({ session, data }) =>
+      heard.set(session, (heard.get(session) ?? '') + Buffer.from(data, 'base64').toString()),
+    );
+    for (const first of ['session/attach', 'session/resize'] as const) {
+      const argv = ['bash', '--norc', '-i'];
+      const { session } = await connection.request('session/open', { sandbox, kind: 'terminal', argv, attach: false });
+      const second = first === 'session/attach' ? ('session/resize' as const) : ('session/attach' as const);
+      const asking = [first, second].map((method) =>
+        connection.request(method, { sandbox, session, cols: 90, rows: 20 }),
+      );
+      await Promise.all(asking);
+      const data = Buffer.from('echo "he""ard"; stty size\n').toString('base64');
+      await connection.request('session/write', { sandbox, session, data });
+      await until(
+        () => /heard\r\n20 90/.test(heard.get(session) ?? ''),
+        () => `${first} first: there was ${JSON.stringify(heard.get(session))}`,
+      );
+    }
+  });
+
   it('keep inside what they showed: another client sees it, after the helper was killed, too', async () => {
     const one = await open(80, 24);
     await one.type('echo "seen-be""fore"\n');
