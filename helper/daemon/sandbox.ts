@@ -451,7 +451,8 @@ export class Sandbox {
     });
   }
 
-  async remove(): Promise<void> {
+  /** `gone`: called once it is no sandbox any more. What it took up, thousands of layers perhaps, is free when this comes back. */
+  async remove(gone: () => void): Promise<void> {
     this.state.removed = true;
     this.branches.ports.stop();
     this.inside.close();
@@ -462,9 +463,10 @@ export class Sandbox {
     // From one moment to the next it is no sandbox any more, whatever of it is still to be removed.
     const trash = join(this.state.around.machine.layout.trash, `${this.state.record.id}-${Date.now()}`);
     renameSync(this.state.layout.dir, trash);
+    gone();
+    this.state.tell('sandbox/removed', { sandbox: this.state.record.id });
     faultPoint('remove:renamed');
     await removeTree(trash);
-    this.state.tell('sandbox/removed', { sandbox: this.state.record.id });
   }
 
   /** After a capture: proven by a restore that then stands by, and on disk. */

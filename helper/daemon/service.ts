@@ -405,8 +405,7 @@ export class Service {
     },
     'sandbox/remove': async ({ sandbox }, client) => {
       const found = this.find(client, sandbox);
-      await found.remove();
-      this.sandboxes.delete(found.record.id);
+      await found.remove(() => this.sandboxes.delete(found.record.id));
       if (found.record.base !== '/') await this.sweepBases();
       return {};
     },

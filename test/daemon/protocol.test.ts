@@ -219,6 +219,13 @@ describe('the protocol', () => {
       ['sandbox/changed', says('"running"')],
       ['head/moved', says('"start"')],
     );
+    // It is told as soon as it is no sandbox any more, and not only when all that it took up is free.
+    const left = new Promise<string[]>((done, fail) =>
+      connection.on('sandbox/removed', () =>
+        connection.request('sandbox/list', {}).then(({ sandboxes }) => done(sandboxes.map(({ id }) => id)), fail),
+      ),
+    );
     await tells(() => connection.request('sandbox/remove', here), ['sandbox/removed', says(`"${sandbox.id}"`)]);
+    assert.ok(!(await left).includes(sandbox.id));
   });
 });
