@@ -37,6 +37,13 @@ const HANDSHAKE_MS = 20_000;
 /** An answer that takes longer makes one ask whether the helper answers anything at all, and again after as long. */
 const PATIENCE_MS = 10_000;
 const SIGN_OF_LIFE_MS = 5_000;
+/** Answers like others: what was asked about is not there, or not any more. Who asked says so where it matters. */
+const ORDINARY: ReadonlySet<HelperError['code']> = new Set<HelperError['code']>([
+  'unknownPath',
+  'unknownBranch',
+  'unknownCheckpoint',
+  'cancelled',
+]);
 
 /** The connection: starts it, starts it again, and says how it stands. */
 export class Helper implements Disposable {
@@ -152,7 +159,9 @@ export class Helper implements Disposable {
     try {
       return (await wire.request(method, sent, token, timeoutMs)) as AskResult<M>;
     } catch (error) {
-      this.log.warn(`${method}: ${error instanceof Error ? error.message : String(error)}`);
+      const words = `${method}: ${error instanceof Error ? error.message : String(error)}`;
+      if (error instanceof HelperError && ORDINARY.has(error.code)) this.log.debug(words);
+      else this.log.warn(words);
       // It was there when we asked: to set one up would mend nothing.
       if (error instanceof HelperError && error.code === 'noHelper')
         throw new HelperError('lost', t('The connection to the helper was lost.'), undefined, undefined, undefined, {

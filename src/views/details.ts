@@ -56,15 +56,17 @@ export class Details implements Disposable {
   }
 
   refresh(sandbox: string): void {
-    for (const [key, wanted] of this.wanted) {
-      const [id, branch] = key.split('/') as [string, string];
+    for (const [id, branch] of this.keys) {
       if (id !== sandbox) continue;
+      const key = `${id}/${branch}`;
+      const wanted = this.wanted.get(key)!;
+      clearTimeout(this.waiting.get(key));
       if (!this.store.sandbox(id)?.branches.some((b) => b.id === branch)) {
         this.wanted.delete(key);
         this.known.delete(key);
+        this.waiting.delete(key);
         continue;
       }
-      clearTimeout(this.waiting.get(key));
       const again = () => {
         this.waiting.delete(key);
         for (const what of wanted) void this.fetch(id, branch, what);
@@ -79,8 +81,13 @@ export class Details implements Disposable {
     for (const timer of this.waiting.values()) clearTimeout(timer);
   }
 
+  private get keys(): [sandbox: string, branch: string][] {
+    return [...this.wanted.keys()].map((key) => key.split('/') as [string, string]);
+  }
+
   private storeChanged(change: StoreChange): void {
-    if (change.kind === 'sandboxes') for (const { id } of this.store.sandboxes) this.refresh(id);
+    // One that is gone, too: nothing more is asked about it.
+    if (change.kind === 'sandboxes') for (const id of new Set(this.keys.map(([id]) => id))) this.refresh(id);
     else if (change.kind === 'sandbox' || change.kind === 'timeline') this.refresh(change.sandbox);
   }
 

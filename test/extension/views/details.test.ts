@@ -5,16 +5,21 @@ import { Details } from '../../../src/views/details.ts';
 import { Store } from '../../../src/views/store.ts';
 import { sandboxOf } from '../scenarios.ts';
 
-/** Answers what it expects, once each, and throws on everything else. */
+/** Answers what it expects, once each. Who asks outlives an error, so what else was asked is told at the end. */
 function scripted(...answers: [string, object, object][]) {
-  const left = [...answers];
+  const asked: unknown[] = [];
   const ask = (async (method: string, params: object) => {
-    const next = left.shift();
-    assert.ok(next, `nobody expected ${method}`);
-    assert.deepEqual([method, params], [next[0], next[1]]);
-    return next[2];
+    asked.push([method, params]);
+    const answer = answers[asked.length - 1];
+    if (!answer) throw new Error(`nobody expected ${method}`);
+    return answer[2];
   }) as Ask;
-  return { ask, done: () => assert.deepEqual(left, []) };
+  const done = () =>
+    assert.deepEqual(
+      asked,
+      answers.map(([method, params]) => [method, params]),
+    );
+  return { ask, done };
 }
 
 describe('details of a branch', () => {
@@ -45,6 +50,34 @@ describe('details of a branch', () => {
     const details = new Details(ask, store);
     await details.want('s1', 'b1', 'processes');
     store.sandboxChanged({ ...sandbox, head: null, branches: [] });
+    await sleep(250);
+    assert.equal(details.get('s1', 'b1'), undefined);
+    done();
+    details.dispose();
+  });
+
+  it('asks no more about a branch that goes right after something happened there', async () => {
+    const ports = { sandbox: 's1', branch: 'b1' };
+    const { ask, done } = scripted(['port/list', ports, { ports: [] }]);
+    const store = new Store();
+    store.setSandboxes([sandbox]);
+    const details = new Details(ask, store);
+    await details.want('s1', 'b1', 'ports');
+    store.sandboxChanged(sandbox);
+    store.sandboxChanged({ ...sandbox, head: 'b2', branches: [{ ...sandbox.branches[0]!, id: 'b2' }] });
+    await sleep(250);
+    done();
+    details.dispose();
+  });
+
+  it('asks no more about a sandbox that is removed', async () => {
+    const { ask, done } = scripted(['process/list', { sandbox: 's1', branch: 'b1' }, { processes: [] }]);
+    const store = new Store();
+    store.setSandboxes([sandbox]);
+    const details = new Details(ask, store);
+    await details.want('s1', 'b1', 'processes');
+    store.sandboxChanged(sandbox);
+    store.sandboxRemoved('s1');
     await sleep(250);
     assert.equal(details.get('s1', 'b1'), undefined);
     done();
