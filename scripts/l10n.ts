@@ -1,0 +1,72 @@
+/**
+ * l10n/bundle.l10n.json, made from the texts in the extension's code: what a translation starts from. One for a language stands
+ * beside it (`bundle.l10n.de.json`, and `package.nls.de.json` for the manifest), and VS Code loads it by itself.
+ *
+ *   tsx scripts/l10n.ts           writes it
+ *   tsx scripts/l10n.ts --check   fails where it is not up to date, or a translation has other texts or places for values
+ */
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import ts from 'typescript';
+
+const root = resolve(__dirname, '..');
+const file = join(root, 'l10n/bundle.l10n.json');
+const problems: string[] = [];
+
+function textsOf(path: string): string[] {
+  const source = ts.createSourceFile(path, readFileSync(path, 'utf8'), ts.ScriptTarget.Latest, true);
+  const texts: string[] = [];
+  const visit = (node: ts.Node): void => {
+    if (ts.isCallExpression(node) && ts.isIdentifier(node.expression) && node.expression.text === 't') {
+      const [text] = node.arguments;
+      if (text && ts.isStringLiteral(text)) texts.push(text.text);
+      else {
+        const { line } = source.getLineAndCharacterOfPosition(node.getStart());
+        problems.push(`${relative(root, path)}:${line + 1}: a text to translate is not written out`);
+      }
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(source);
+  return texts;
+}
+
+function bundle(): string {
+  const files = (readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }) as string[])
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => join(root, 'src', name));
+  const texts = [...new Set(files.flatMap(textsOf))].sort();
+  return `${JSON.stringify(Object.fromEntries(texts.map((text) => [text, text])), null, 2)}\n`;
+}
+
+const valuesOf = (text: string) => [...new Set(text.match(/\{\d+\}/g) ?? [])].sort().join();
+
+/** A text may be missing in a translation, and is English then. */
+function compare(name: string, original: Record<string, string>, translated: Record<string, string>): void {
+  for (const [key, text] of Object.entries(translated)) {
+    if (original[key] === undefined) problems.push(`${name}: nobody says ${JSON.stringify(key)} any more`);
+    else if (valuesOf(text) !== valuesOf(original[key]))
+      problems.push(`${name}: ${JSON.stringify(key)} has other places for values`);
+  }
+}
+
+const parsed = (path: string): Record<string, string> => JSON.parse(readFileSync(path, 'utf8'));
+
+function checkTranslations(made: string): void {
+  for (const name of readdirSync(dirname(file)).filter((one) => /^bundle\.l10n\.[\w-]+\.json$/.test(one)))
+    compare(`l10n/${name}`, JSON.parse(made), parsed(join(dirname(file), name)));
+  for (const name of readdirSync(root).filter((one) => /^package\.nls\.[\w-]+\.json$/.test(one)))
+    compare(name, parsed(join(root, 'package.nls.json')), parsed(join(root, name)));
+}
+
+const made = bundle();
+if (process.argv.includes('--check')) {
+  if (!existsSync(file) || readFileSync(file, 'utf8') !== made)
+    problems.push('l10n/bundle.l10n.json is not what the code says: run npx tsx scripts/l10n.ts');
+  else checkTranslations(made);
+} else {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, made);
+}
+for (const problem of problems) console.error(problem);
+process.exitCode = problems.length > 0 ? 1 : 0;
