@@ -1,4 +1,5 @@
 import type { ConnectionState } from '../connection/state.ts';
+import { troubleOf, withoutOwn } from './log-tail.ts';
 import type { Machine } from './machine.ts';
 
 export interface DiagnosticFacts {
@@ -6,21 +7,31 @@ export interface DiagnosticFacts {
   readonly editor: string;
   readonly remote: string;
   readonly machine: Machine;
+  /** What it runs on, as `uname -srm` says it. */
+  readonly system: string;
   readonly place: string;
   readonly connection: ConnectionState;
   readonly sandboxes: readonly { readonly id: string; readonly state: string; readonly checkpoints: number }[];
+  /** All of it, or its end. */
+  readonly log: string;
+  /** Of people, machines, sandboxes and folders. */
+  readonly names: readonly string[];
 }
 
-/** For a bug report: versions and states, no names, no paths, no contents. In English, for whoever reads it. */
+/**
+ * For a bug report: versions, states and what went wrong lately; no names, no paths of anybody's own, no contents. In English, for
+ * whoever reads it.
+ */
 export function diagnostics(facts: DiagnosticFacts): string {
-  const { extension, editor, remote, machine, place, connection, sandboxes } = facts;
+  const { extension, editor, remote, machine, system, place, connection, sandboxes, log, names } = facts;
+  const clean = (text: string) => withoutOwn(text, names);
   const lines = [
     '### Teleport Env diagnostics',
     '',
     `- Extension: ${extension}`,
     `- Editor: ${editor}${remote ? ` (${remote})` : ''}`,
-    `- Machine: ${machine.platform}, packaging ${machine.packaging}, container ${machine.container}`,
-    `- Helper: ${place}, ${connection.kind}${'problem' in connection ? `: ${connection.problem.reason}: ${connection.problem.message}` : ''}`,
+    `- Machine: ${system}, packaging ${machine.packaging}, container ${machine.container}`,
+    `- Helper: ${place}, ${connection.kind}${'problem' in connection ? `: ${connection.problem.reason}: ${clean(connection.problem.message)}` : ''}`,
   ];
   if (connection.kind === 'ready') {
     const { helperVersion, protocolVersion, needs } = connection.handshake;
@@ -30,12 +41,14 @@ export function diagnostics(facts: DiagnosticFacts): string {
       '| Need | Status | Detail |',
       '|---|---|---|',
     );
-    for (const need of needs) lines.push(`| ${cell(need.title)} | ${need.status} | ${cell(need.detail)} |`);
+    for (const need of needs) lines.push(`| ${cell(need.title)} | ${need.status} | ${cell(clean(need.detail))} |`);
     lines.push(
       '',
       `Sandboxes: ${sandboxes.map((s) => `${s.id} ${s.state}, ${s.checkpoints} checkpoints`).join('; ') || 'none'}`,
     );
   }
+  const trouble = troubleOf(log).map(clean);
+  lines.push('', 'Warnings and errors:', '', ...(trouble.length > 0 ? ['```', ...trouble, '```'] : ['none']));
   return `${lines.join('\n')}\n`;
 }
 

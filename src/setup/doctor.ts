@@ -1,3 +1,6 @@
+import { readFile } from 'node:fs/promises';
+import { arch, homedir, hostname, release, type, userInfo } from 'node:os';
+import { basename, join } from 'node:path';
 import {
   commands,
   Disposable,
@@ -7,6 +10,7 @@ import {
   QuickPickItemKind,
   version,
   window,
+  workspace,
 } from 'vscode';
 import type { Need } from '../../helper/protocol/model.ts';
 import type { App, Feature } from '../app.ts';
@@ -33,15 +37,35 @@ export const doctor: Feature = (app) =>
           editor: `${env.appName} ${version}`,
           remote: env.remoteName ?? '',
           machine: machineOf(realProbes),
+          system: `${type()} ${release()} ${arch()}`,
           place: app.helper.place.name,
           connection: app.helper.state,
           sandboxes: app.store.sandboxes,
+          log: await ownLog(app),
+          names: ownNames(app),
         });
         await env.clipboard.writeText(text);
         window.setStatusBarMessage(t('Diagnostics copied'), 3_000);
       },
     }),
   );
+
+/** As VS Code writes it; without one, nothing was logged. */
+async function ownLog({ context, log }: App): Promise<string> {
+  try {
+    return await readFile(join(context.logUri.fsPath, `${log.name}.log`), 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    throw error;
+  }
+}
+
+function ownNames({ store }: App): string[] {
+  const folders = (workspace.workspaceFolders ?? []).map(({ uri, name }) => [name, basename(uri.fsPath)]);
+  const known = store.sandboxes.map(({ name, workspace: at }) => [name, basename(at)]);
+  const people = [userInfo().username, basename(homedir())].filter((name) => name !== 'root');
+  return [...people, hostname(), ...folders.flat(), ...known.flat()];
+}
 
 async function examine(app: App): Promise<void> {
   const state = await window.withProgress(
