@@ -41,7 +41,7 @@ async function main(): Promise<void> {
     void frames.push({ png: await editor.page.screenshot({ animations: 'disabled' }), seconds });
   const step = async (line: string) => {
     await editor.typeInTerminal(`${line}\n`);
-    await timeline((rows) => rows[0]!.label.startsWith(line.slice(0, 30)) && /current/.test(rows[0]!.description));
+    await timeline((rows) => rows[0]!.label.startsWith(line.slice(0, 20)) && /current/.test(rows[0]!.description));
     await away();
   };
   try {

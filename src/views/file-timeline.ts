@@ -1,5 +1,7 @@
 import { Disposable, EventEmitter, ThemeIcon, type Uri, workspace } from 'vscode';
+import type { Sandbox } from '../../helper/protocol/model.ts';
 import type { App, Feature } from '../app.ts';
+import { addressOf, NOTHING } from '../documents/address.ts';
 import { COMMANDS, SCHEME } from '../ids.ts';
 import { t } from '../l10n.ts';
 import { insidePath, offer, type TimelineApi, touching } from './file-timeline-model.ts';
@@ -14,7 +16,9 @@ export const fileTimeline: Feature = (app) => {
     onDidChange: changed.event,
     provideTimeline: async (uri: Uri) => ({ items: await itemsFor(app, uri) }),
   };
-  const registered = offer(workspace as TimelineApi<object, Disposable>, ['file', SCHEME], provider, (error) =>
+  // The window's name for a file: where the extension runs on another machine than the window, that is not `file`.
+  const schemes = ['file', 'vscode-remote', SCHEME];
+  const registered = offer(workspace as TimelineApi<object, Disposable>, schemes, provider, (error) =>
     app.log.debug(`no timeline provider: ${String(error)}`),
   );
   if (!registered) return changed;
@@ -30,9 +34,10 @@ export const fileTimeline: Feature = (app) => {
 async function itemsFor({ store, helper }: App, uri: Uri): Promise<object[]> {
   const sandbox = store.shown;
   const timeline = sandbox && store.timeline(sandbox.id);
-  const path = sandbox && insidePath(helper.place.fromHelperPath(sandbox.workspace), sandbox.workspace, uri.fsPath);
-  if (!sandbox || !timeline || helper.state.kind !== 'ready' || path === null) return [];
-  const steps = await touching(helper.ask, sandbox.id, timeline.checkpoints, path!);
+  if (!sandbox || !timeline || helper.state.kind !== 'ready') return [];
+  const path = pathOf(uri, sandbox, helper.place.fromHelperPath(sandbox.workspace));
+  if (path === null) return [];
+  const steps = await touching(helper.ask, sandbox.id, timeline.checkpoints, path);
   return steps.map((step) => ({
     id: step.id,
     label: nameOf(step),
@@ -46,4 +51,10 @@ async function itemsFor({ store, helper }: App, uri: Uri): Promise<object[]> {
       arguments: [{ kind: 'entry', sandbox: sandbox.id, id: step.id }],
     },
   }));
+}
+
+function pathOf(uri: Uri, { id, workspace: inside }: Sandbox, folder: string): string | null {
+  if (uri.scheme !== SCHEME) return insidePath(folder, inside, uri.fsPath);
+  const address = addressOf(uri);
+  return address && address !== NOTHING && address.sandbox === id ? address.path : null;
 }

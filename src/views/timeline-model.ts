@@ -3,8 +3,11 @@ import { t } from '../l10n.ts';
 import type { Timeline } from './store.ts';
 import { ago, bytes, duration, files, nameOf, oneLine, processes, usage } from './words.ts';
 
-/** Longer ones would push the facts behind them out of a side bar. The hover has all of it. */
-const LONGEST_LABEL = 30;
+/**
+ * With the bars of its limb. Longer ones would push even the time behind them out of a side bar of 260 px (it is 300 by default); what
+ * is left of a width VS Code tells nobody. The hover and a screen reader have all of it.
+ */
+const LONGEST_LABEL = 24;
 /** A search may grow hundreds of limbs from one moment. */
 const MOST_BARS = 3;
 
@@ -102,13 +105,14 @@ function row(c: Checkpoint, place: Place): Row {
   for (const fork of forks) facts.push(t('live fork {0}', fork));
   if (comparing) facts.push(t('selected to compare'));
   const tone = toneOf(c, place);
-  const name = oneLine(nameOf(c), LONGEST_LABEL);
-  const spoken = [name, ...facts];
+  const bars = '│ '.repeat(Math.min(depth, MOST_BARS));
+  const name = oneLine(nameOf(c), LONGEST_LABEL - bars.length);
+  const spoken = [nameOf(c), ...facts];
   if (current) spoken.push(t('current'));
   else if (depth > 0) spoken.push(t('on another limb'));
   return {
     id: c.id,
-    label: `${'│ '.repeat(Math.min(depth, MOST_BARS))}${name}`,
+    label: `${bars}${name}`,
     description: `${facts.join(' · ')}${current ? ` ← ${t('current')}` : ''}`,
     icon: iconOf(c, current),
     tone,

@@ -79,6 +79,30 @@ describe('the extension in a real VS Code, with a scripted helper', function () 
     }
   });
 
+  it('keeps the time of each moment in sight in a narrow side bar', async () => {
+    const bar = editor.page.locator('.part.sidebar');
+    const widen = async (width: number) => {
+      const box = (await bar.boundingBox())!;
+      const { mouse } = editor.page;
+      await mouse.move(box.x + box.width, box.y + 200);
+      await mouse.down();
+      await mouse.move(box.x + box.width + 10, box.y + 200);
+      await mouse.move(box.x + width, box.y + 200);
+      await mouse.up();
+      await waitFor(async () => Math.abs((await bar.boundingBox())!.width - width) < 3);
+      return box.width;
+    };
+    const before = await widen(260);
+    for (const theme of ['light', 'high-contrast', 'dark'] as const) {
+      await editor.setTheme(theme);
+      await editor.screenshot(`sidebar-narrow-${theme}`);
+    }
+    const rows = await editor.page.evaluate<{ label: string; time: string; over: number }[]>(TIMES);
+    assert.equal(rows.length, 9);
+    for (const { label, time, over } of rows) assert.ok(over <= 0, `${label}: “${time}” is cut by ${over} px`);
+    await widen(before);
+  });
+
   it('shows what a step changed', async () => {
     await editor.clickTreeItem("sed -i 's/v1/v2/g' *", TIMELINE);
     await editorTitle(/“sed -i 's\/v1\/v2\/g' \*” \(k6\) \(3 files\)/);
@@ -350,6 +374,17 @@ describe('the extension in a real VS Code, with a scripted helper', function () 
     await editor.screenshot('walkthrough');
   });
 });
+
+/** In the page: how far the time of each row of the timeline, the first of its facts, reaches beyond what is in sight. */
+const TIMES = `[...document.querySelectorAll('.part.sidebar .pane')].at(-1).querySelectorAll('.monaco-list-row').values().map((row) => {
+  const text = row.querySelector('.label-description').firstChild;
+  const time = text.textContent.split(' · ')[0].split(' ←')[0];
+  const range = document.createRange();
+  range.setStart(text, 0);
+  range.setEnd(text, time.length);
+  const { right } = row.querySelector('.monaco-icon-label-container').getBoundingClientRect();
+  return { label: row.querySelector('.label-name').textContent, time, over: range.getBoundingClientRect().right - right };
+}).toArray()`;
 
 /** In the page: when a row with that label was drawn first. */
 function watchFirstPaint(label: string): string {

@@ -37,6 +37,20 @@ describe('the timeline', () => {
     assert.match(root!.context, /^entry other root sound$/);
   });
 
+  it('leaves room for the time behind a long command, and lets it be heard in full', () => {
+    const command = "find . -name '*.json' -not -path './node_modules/*'";
+    const createdAt = at(70);
+    const checkpoints = [
+      checkpointOf({ id: 'k2', parent: 'k0', createdAt, kind: 'run', command }),
+      checkpointOf({ id: 'k1', parent: 'k0', createdAt, kind: 'run', command }),
+      checkpointOf({ id: 'k0', parent: null, createdAt, kind: 'root' }),
+    ];
+    const [current, aside] = rows({ checkpoints, more: false, current: 'k2' }, { now: NOW });
+    assert.equal(current!.label, "find . -name '*.json' -…");
+    assert.equal(aside!.label, "│ find . -name '*.json'…");
+    assert.equal(aside!.spoken, `${command}, 1 min, on another limb`);
+  });
+
   it('sets limbs apart from the line that the head stands on', () => {
     const depth = limbs(line(['k5', 'k1'], ['k4', 'k3'], ['k3', 'k1'], ['k2', 'k1'], ['k1', 'k0'], ['k0', null]), 'k5');
     assert.deepEqual(Object.fromEntries(depth), { k5: 0, k4: 1, k3: 1, k2: 2, k1: 0, k0: 0 });
