@@ -33,6 +33,7 @@ import { runs } from './stepping/documents.ts';
 import { tryInFork } from './stepping/try-in-fork.ts';
 import { sync, wasShown } from './sync.ts';
 import { commandEntries } from './terminal/command-entries.ts';
+import { links } from './terminal/links.ts';
 import { Moves } from './terminal/moves.ts';
 import { placeOf, terminals } from './terminal/terminals.ts';
 import { Details } from './views/details.ts';
@@ -52,6 +53,7 @@ const FEATURES: readonly Feature[] = [
   moments,
   sandboxes,
   terminals,
+  links,
   ports,
   commandEntries,
   fileSystem,

@@ -150,6 +150,37 @@ describe('the extension with the real helper', function () {
     await editor.screenshot('real-changes');
   });
 
+  it('shows in the editor’s own timeline of a file the steps that touched it, and no others', async () => {
+    const { page } = editor;
+    const list = page.locator('.timeline-tree-view');
+    const entries = () => list.locator('.monaco-list-row').filter({ hasText: 'api-server' });
+    const labels = async () => {
+      const all = await entries().allInnerTexts();
+      return all.map((text) => text.replace(/\s+/g, ' '));
+    };
+    await step('echo one more >>config1.json');
+    const open = async (name: string) => {
+      await editor.openContainer('Explorer');
+      await editor.clickTreeItem(name);
+      await editor.command('timeline.focus');
+    };
+    await open('config2.json');
+    await waitFor(async () => (await entries().count()) === 1);
+    assert.match((await labels())[0]!, /^sed -i 's\/v1\/v2\/g' \*\.json *api-server/);
+    await open('config1.json');
+    await waitFor(async () => (await entries().count()) === 2);
+    assert.match((await labels())[0]!, /^echo one more >>config1\.json *api-server/);
+    await editor.screenshot('real-file-timeline');
+    await entries().filter({ hasText: 'sed -i' }).click();
+    await page.locator('.multiDiffEntry').getByText('config2.json').first().waitFor();
+    await open('ignore_me.txt');
+    await page.locator('.pane-header').filter({ hasText: 'Timeline' }).filter({ hasText: 'ignore_me.txt' }).waitFor();
+    // What it says when all have answered, and none knows anything.
+    await list.getByText(/Local History will track|No timeline information/).waitFor();
+    assert.deepEqual(await labels(), []);
+    await editor.openContainer('Teleport Env');
+  });
+
   it('forks, both alive', async () => {
     await inline(/^sed -i/, 'Fork');
     await (await editor.notification(/Live fork b\d+ of/)).close();
@@ -282,5 +313,21 @@ describe('the extension with the real helper', function () {
     await inline('sandbox created', 'Roll back');
     await (await editor.notification(/Back at “sandbox created”/)).close();
     await atOne();
+  });
+
+  it('copies for a bug report what helps, and nothing that says who or what', async () => {
+    await editor.command('teleportEnv.copyDiagnostics');
+    const text = await waitFor(async () => {
+      const pasted = await editor.page.evaluate<string>('navigator.clipboard.readText()');
+      return /Teleport Env diagnostics/.test(pasted) ? pasted : undefined;
+    });
+    assert.match(text, /^- Extension: \d+\.\d+\.\d+$/m);
+    assert.match(text, /^- Helper: native, ready$/m);
+    assert.match(text, /^\| CRIU \| ok \| .*4\.\d/m);
+    assert.match(text, /^Sandboxes: s\d+ running, \d+ checkpoints/m);
+    assert.match(text, /^- Machine: Linux \d\S+ \w+, packaging none, /m);
+    assert.match(text, /\[warning\] connection lost: /);
+    for (const secret of [place, 'api-server', 'config1', process.env.HOME!]) assert.ok(!text.includes(secret), text);
+    console.log(text);
   });
 });

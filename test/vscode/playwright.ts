@@ -41,6 +41,8 @@ export interface Locator {
 }
 
 interface Keyboard {
+  down(key: string): Promise<void>;
+  up(key: string): Promise<void>;
   press(key: string, options?: { delay?: number }): Promise<void>;
   type(text: string, options?: { delay?: number }): Promise<void>;
   insertText(text: string): Promise<void>;
@@ -48,6 +50,8 @@ interface Keyboard {
 
 interface Mouse {
   move(x: number, y: number): Promise<void>;
+  down(): Promise<void>;
+  up(): Promise<void>;
   click(x: number, y: number): Promise<void>;
   wheel(deltaX: number, deltaY: number): Promise<void>;
 }
