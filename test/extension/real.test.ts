@@ -328,6 +328,5 @@ describe('the extension with the real helper', function () {
     assert.match(text, /^- Machine: Linux \d\S+ \w+, packaging none, /m);
     assert.match(text, /\[warning\] connection lost: /);
     for (const secret of [place, 'api-server', 'config1', process.env.HOME!]) assert.ok(!text.includes(secret), text);
-    console.log(text);
   });
 });

@@ -29,6 +29,8 @@ describe('the machine', () => {
   it('has a way on for each, and is silent where nothing is special', () => {
     assert.equal(machineWords(machine({})), null);
     assert.match(machineWords(machine({ '/.flatpak-info': '' }))!, /Flatpak/);
-    assert.match(machineWords(machine({ '/.dockerenv': '' }))!, /container/);
+    assert.match(machineWords(machine({}, { SNAP: '/snap/code/1', SNAP_NAME: 'code' }))!, /snap.*\.deb/);
+    for (const file of ['/.dockerenv', '/run/.containerenv'])
+      assert.match(machineWords(machine({ [file]: '' }))!, /container.*on the machine itself/);
   });
 });
