@@ -24,6 +24,7 @@ import { oldCheckpoints } from './old-checkpoints.ts';
 import { ports } from './ports/ports.ts';
 import { sandboxes } from './sandboxes.ts';
 import { doctor } from './setup/doctor.ts';
+import { Trouble } from './setup/log-tail.ts';
 import { machineOf, realProbes } from './setup/machine.ts';
 import { noLinuxMachine, wantsMachine } from './setup/no-machine.ts';
 import { setUp } from './setup/set-up.ts';
@@ -83,7 +84,8 @@ const FEATURES: readonly Feature[] = [
 
 export async function activate(context: ExtensionContext): Promise<TeleportEnvApi> {
   useTranslation((text, ...values) => l10n.t(text, ...values));
-  const log = window.createOutputChannel('Teleport Env', { log: true });
+  const trouble = new Trouble();
+  const log = trouble.heardFrom(window.createOutputChannel('Teleport Env', { log: true }));
   const setting = <T>(id: string, fallback: T) => workspace.getConfiguration().get<T>(id, fallback);
   const inMachine = wantsMachine() ? await loadMachine(context, log) : undefined;
   const native = nativePlace(() => ({
@@ -106,7 +108,7 @@ export async function activate(context: ExtensionContext): Promise<TeleportEnvAp
   const store = new Store();
   const details = new Details(helper.ask, store);
   const moves = new Moves({ helper, store, log }, placeOf);
-  const app: App = { context, log, helper, store, details, selection: new Selection(), moves };
+  const app: App = { context, log, trouble, helper, store, details, selection: new Selection(), moves };
   context.subscriptions.push(log, helper, details, moves, ...FEATURES.map((feature) => feature(app)));
   context.subscriptions.push((inMachine?.feature ?? noLinuxMachine)(app));
   // Where a sandbox was at work, its status and terminals are there again without a view being opened.

@@ -1,5 +1,5 @@
 import type { ConnectionState } from '../connection/state.ts';
-import { troubleOf, withoutOwn } from './log-tail.ts';
+import { withoutOwn } from './log-tail.ts';
 import type { Machine } from './machine.ts';
 
 export interface DiagnosticFacts {
@@ -12,8 +12,8 @@ export interface DiagnosticFacts {
   readonly place: string;
   readonly connection: ConnectionState;
   readonly sandboxes: readonly { readonly id: string; readonly state: string; readonly checkpoints: number }[];
-  /** All of it, or its end. */
-  readonly log: string;
+  /** Lines of the log. */
+  readonly trouble: readonly string[];
   /** Of people, machines, sandboxes and folders. */
   readonly names: readonly string[];
 }
@@ -23,7 +23,7 @@ export interface DiagnosticFacts {
  * whoever reads it.
  */
 export function diagnostics(facts: DiagnosticFacts): string {
-  const { extension, editor, remote, machine, system, place, connection, sandboxes, log, names } = facts;
+  const { extension, editor, remote, machine, system, place, connection, sandboxes, names } = facts;
   const clean = (text: string) => withoutOwn(text, names);
   const lines = [
     '### Teleport Env diagnostics',
@@ -47,7 +47,7 @@ export function diagnostics(facts: DiagnosticFacts): string {
       `Sandboxes: ${sandboxes.map((s) => `${s.id} ${s.state}, ${s.checkpoints} checkpoints`).join('; ') || 'none'}`,
     );
   }
-  const trouble = troubleOf(log).map(clean);
+  const trouble = facts.trouble.map(clean);
   lines.push('', 'Warnings and errors:', '', ...(trouble.length > 0 ? ['```', ...trouble, '```'] : ['none']));
   return `${lines.join('\n')}\n`;
 }

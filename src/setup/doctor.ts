@@ -1,6 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { arch, homedir, hostname, release, type, userInfo } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import {
   commands,
   Disposable,
@@ -41,7 +40,7 @@ export const doctor: Feature = (app) =>
           place: app.helper.place.name,
           connection: app.helper.state,
           sandboxes: app.store.sandboxes,
-          log: await ownLog(app),
+          trouble: app.trouble.lines,
           names: ownNames(app),
         });
         await env.clipboard.writeText(text);
@@ -49,16 +48,6 @@ export const doctor: Feature = (app) =>
       },
     }),
   );
-
-/** As VS Code writes it; without one, nothing was logged. */
-async function ownLog({ context, log }: App): Promise<string> {
-  try {
-    return await readFile(join(context.logUri.fsPath, `${log.name}.log`), 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
-    throw error;
-  }
-}
 
 function ownNames({ store }: App): string[] {
   const folders = (workspace.workspaceFolders ?? []).map(({ uri, name }) => [name, basename(uri.fsPath)]);

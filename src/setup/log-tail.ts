@@ -1,19 +1,34 @@
 /** What went wrong lately, for a bug report: of the log its warnings and errors, without what is anybody's own. */
 
+import type { LogOutputChannel } from 'vscode';
+
 const MOST_LINES = 40;
 const LONGEST_LINE = 300;
-const ENTRY = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \[(\w+)\] /;
 
-/** Warnings and errors with the lines that belong to them; the rest may be a command of the user's, or what it printed. */
-export function troubleOf(log: string): string[] {
-  const lines: string[] = [];
-  let wanted = false;
-  for (const line of log.split('\n')) {
-    const level = ENTRY.exec(line)?.[1];
-    if (level) wanted = level === 'warning' || level === 'error';
-    if (wanted && line.trim()) lines.push(line.length > LONGEST_LINE ? `${line.slice(0, LONGEST_LINE)}…` : line);
+/** The last of what was logged as a warning or an error. What else is in a log may be a command of the user's, or what it printed. */
+export class Trouble {
+  private readonly kept: string[] = [];
+
+  get lines(): readonly string[] {
+    return this.kept;
   }
-  return lines.slice(-MOST_LINES);
+
+  /** The same log, with an ear of ours at it. */
+  heardFrom(log: LogOutputChannel): LogOutputChannel {
+    const hear =
+      (level: 'warn' | 'error') =>
+      (message: string | Error, ...rest: unknown[]) => {
+        this.add(level, message instanceof Error ? (message.stack ?? message.message) : message);
+        log[level](message as string, ...rest);
+      };
+    return Object.create(log, { warn: { value: hear('warn') }, error: { value: hear('error') } });
+  }
+
+  private add(level: string, text: string): void {
+    const lines = `${new Date().toISOString()} [${level}] ${text}`.split('\n').filter((line) => line.trim());
+    this.kept.push(...lines.map((line) => (line.length > LONGEST_LINE ? `${line.slice(0, LONGEST_LINE)}…` : line)));
+    this.kept.splice(0, this.kept.length - MOST_LINES);
+  }
 }
 
 /** Where no file is anybody's own. */

@@ -326,7 +326,7 @@ describe('the extension with the real helper', function () {
     assert.match(text, /^\| CRIU \| ok \| .*4\.\d/m);
     assert.match(text, /^Sandboxes: s\d+ running, \d+ checkpoints/m);
     assert.match(text, /^- Machine: Linux \d\S+ \w+, packaging none, /m);
-    assert.match(text, /\[warning\] connection lost: /);
+    assert.match(text, /\[warn\] connection lost: /);
     for (const secret of [place, 'api-server', 'config1', process.env.HOME!]) assert.ok(!text.includes(secret), text);
   });
 });

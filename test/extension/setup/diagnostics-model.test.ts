@@ -11,7 +11,7 @@ describe('diagnostics', () => {
     machine,
     system: 'Linux 6.18 x64',
     place: 'native',
-    log: '',
+    trouble: [],
     names: ['secret-project'],
   };
 
@@ -19,8 +19,8 @@ describe('diagnostics', () => {
     const needs = [{ id: 'criu', title: 'CRIU', status: 'ok', detail: '4.2.1 | fine' } as const];
     const handshake = { protocolVersion: 1, helperVersion: '0.1.0', pid: 1, uid: 1, needs };
     const sandbox = sandboxOf({ id: 's1', name: 'secret-project', workspace: '/home/me/secret-project' });
-    const log = '2026-11-26 22:00:00.123 [error] secret-project stopped: /home/me/secret.txt is full\n';
-    const text = diagnostics({ ...base, connection: { kind: 'ready', handshake }, sandboxes: [sandbox], log });
+    const trouble = ['2026-11-26T22:00:00.123Z [error] secret-project stopped: /home/me/secret.txt is full'];
+    const text = diagnostics({ ...base, connection: { kind: 'ready', handshake }, sandboxes: [sandbox], trouble });
     assert.match(text, /\| CRIU \| ok \| 4\.2\.1 \\\| fine \|/);
     assert.match(text, /s1 running, 1 checkpoints/);
     assert.match(text, /^- Machine: Linux 6\.18 x64, packaging none, container none$/m);

@@ -1,34 +1,38 @@
 import assert from 'node:assert/strict';
-import { troubleOf, withoutOwn } from '../../../src/setup/log-tail.ts';
-
-const at = '2026-11-26 22:00:00.123';
+import type { LogOutputChannel } from 'vscode';
+import { Trouble, withoutOwn } from '../../../src/setup/log-tail.ts';
 
 describe('the log in a bug report', () => {
-  it('is its warnings and errors, with the lines that belong to them', () => {
-    const log = [
-      `${at} [info] api$ cat secrets`,
-      'what it printed',
-      `${at} [warning] port/list: there is no branch b3`,
-      `${at} [debug] connection: idle → connecting`,
-      `${at} [error] Error: it broke`,
-      '    at work (/home/me/.vscode/extensions/x/dist/part-wire-AB12.js:1:2)',
-      `${at} [info] on it goes`,
-      '',
-    ].join('\n');
-    assert.deepEqual(troubleOf(log), [
-      `${at} [warning] port/list: there is no branch b3`,
-      `${at} [error] Error: it broke`,
-      '    at work (/home/me/.vscode/extensions/x/dist/part-wire-AB12.js:1:2)',
-    ]);
-    assert.deepEqual(troubleOf(''), []);
+  /** A log of this many members that anybody uses. */
+  function log() {
+    const said: string[] = [];
+    const say = (level: string) => (text: string | Error) => void said.push(`${level}: ${String(text)}`);
+    return { said, name: 'ours', info: say('info'), debug: say('debug'), warn: say('warn'), error: say('error') };
+  }
+
+  it('is its warnings and errors, and the log has all that it had', () => {
+    const trouble = new Trouble();
+    const given = log();
+    const heard = trouble.heardFrom(given as unknown as LogOutputChannel);
+    heard.info('api$ cat secrets');
+    heard.warn('port/list: there is no branch b3');
+    heard.debug('connection: idle → connecting');
+    heard.error('Error: it broke\n    at work (a.js:1:2)\n');
+    assert.deepEqual(given.said.length, 4);
+    assert.equal(heard.name, 'ours');
+    assert.deepEqual(
+      trouble.lines.map((line) => line.replace(/^\S+Z /, '')),
+      ['[warn] port/list: there is no branch b3', '[error] Error: it broke', '    at work (a.js:1:2)'],
+    );
   });
 
   it('is its end, and no line without one', () => {
-    const many = Array.from({ length: 500 }, (_, n) => `${at} [error] no. ${n} ${'x'.repeat(1_000)}`);
-    const tail = troubleOf(many.join('\n'));
-    assert.equal(tail.length, 40);
-    assert.match(tail.at(-1)!, /no\. 499 x+…$/);
-    assert.ok(tail.every((line) => line.length < 310));
+    const trouble = new Trouble();
+    const heard = trouble.heardFrom(log() as unknown as LogOutputChannel);
+    for (let n = 0; n < 500; n++) heard.error(`no. ${n} ${'x'.repeat(1_000)}`);
+    assert.equal(trouble.lines.length, 40);
+    assert.match(trouble.lines.at(-1)!, /no\. 499 x+…$/);
+    assert.ok(trouble.lines.every((line) => line.length < 310));
   });
 
   for (const [name, text, clean] of [
