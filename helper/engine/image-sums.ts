@@ -13,30 +13,37 @@ export type ImageSums = Record<string, [size: number, sum: number]>;
 
 /** CRIU's account of the dump and its log are no part of what is restored. */
 const WRITTEN_LATER = /\.log$|^stats-/;
-const CHUNK = 1 << 18;
+const CHUNK = 1 << 19;
 
-/** @param chunk one for all files of an image: new ones for each made the helper 30 MB larger until they were collected */
-async function sumOf(path: string, chunk: Buffer): Promise<[number, number]> {
+/** For all files of an image: new ones for each made the helper 30 MB larger until they were collected. */
+type Chunks = [Buffer, Buffer];
+const newChunks = (): Chunks => [Buffer.allocUnsafeSlow(CHUNK), Buffer.allocUnsafeSlow(CHUNK)];
+
+/** One chunk is read while the one before is summed up. */
+async function sumOf(path: string, chunks: Chunks): Promise<[number, number]> {
   const file = await open(path, 'r');
+  let reading: Promise<{ bytesRead: number; buffer: Buffer }> | undefined;
   try {
     let size = 0;
     let sum = 0;
-    for (;;) {
-      const { bytesRead } = await file.read(chunk, 0, chunk.length, size);
+    for (let i = 0; ; i++) {
+      const { bytesRead, buffer } = await (reading ?? file.read(chunks[0], 0, CHUNK, 0));
       if (bytesRead === 0) return [size, sum];
       size += bytesRead;
-      sum = crc32(chunk.subarray(0, bytesRead), sum);
+      reading = file.read(chunks[(i + 1) % 2]!, 0, CHUNK, size);
+      sum = crc32(buffer.subarray(0, bytesRead), sum);
     }
   } finally {
+    await reading?.catch(() => {}); // told above, if it was waited for
     await file.close();
   }
 }
 
 export async function sumImage(dir: string): Promise<ImageSums> {
   const sums: ImageSums = {};
-  const chunk = Buffer.allocUnsafeSlow(CHUNK);
+  const chunks = newChunks();
   for (const name of (await readdir(dir)).sort())
-    if (!WRITTEN_LATER.test(name)) sums[name] = await sumOf(join(dir, name), chunk);
+    if (!WRITTEN_LATER.test(name)) sums[name] = await sumOf(join(dir, name), chunks);
   return sums;
 }
 
@@ -52,9 +59,9 @@ export function stampOf(dir: string, sums: ImageSums): string | null {
 
 /** @throws TeleportError `checkpointDamaged` naming the first file that is not what it was */
 export async function checkImage(dir: string, sums: ImageSums): Promise<void> {
-  const chunk = Buffer.allocUnsafeSlow(CHUNK);
+  const chunks = newChunks();
   for (const [name, [size, sum]] of Object.entries(sums)) {
-    const found = await sumOf(join(dir, name), chunk).catch(() => null);
+    const found = await sumOf(join(dir, name), chunks).catch(() => null);
     if (found?.[0] === size && found[1] === sum) continue;
     const what = !found ? 'is missing' : found[0] < size ? 'is cut short' : 'is not what was written';
     throw new TeleportError('checkpointDamaged', `its memory image is damaged: ${name} ${what}`, {
