@@ -22,6 +22,7 @@
  *   ghost        a deleted file of 2 MiB
  *   lock         a file lock
  *   pending      a TCP connection that nobody accepted
+ *   memory       8 MiB written whole, and 8 MiB with each seventh page left out. STATE: their addresses in hex, and "ok"
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -38,6 +39,7 @@
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/random.h>
@@ -139,12 +141,53 @@ static const char *tcp_check(void) {
   return "ok";
 }
 
+/* --- memory ----------------------------------------------------------------------------------------------------- */
+
+enum { PAGE = 4096, REGION = 8 << 20 };
+static char *whole, *gaps;
+
+static int left_out(const char *region, size_t at) { return region == gaps && at / PAGE % 7 == 3; }
+
+/* A mapping of its own: what lies on both sides stays inaccessible. */
+static char *region(void) {
+  char *p = mmap(0, REGION + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) { perror("mmap"); exit(1); }
+  p += PAGE;
+  NEED(mprotect(p, REGION, PROT_READ | PROT_WRITE));
+  return p;
+}
+
+static void fill(char *p) {
+  for (size_t at = 0; at < REGION; at += PAGE)
+    if (!left_out(p, at)) *(unsigned long *)(p + at) = (unsigned long)p ^ at;
+}
+
+static void memory_set_up(void) {
+  whole = region(), gaps = region();
+  NEED(madvise(gaps, REGION, MADV_NOHUGEPAGE)); /* one would fill the gaps */
+  fill(whole), fill(gaps);
+}
+
+/* Looks at no page that was left out: looking would make it resident. */
+static int holds(char *p) {
+  for (size_t at = 0; at < REGION; at += PAGE)
+    if (!left_out(p, at) && *(unsigned long *)(p + at) != ((unsigned long)p ^ at)) return 0;
+  return 1;
+}
+
+static const char *memory_check(void) {
+  static char said[99];
+  snprintf(said, sizeof said, "%lx,%lx,%s", (long)whole, (long)gaps, holds(whole) && holds(gaps) ? "ok" : "changed");
+  return said;
+}
+
 /* --- what cannot be dumped, or only with an option -------------------------------------------------------------- */
 
 static void wait_for_ever(void) { for (;;) pause(); }
 
 static void set_up(const char *mode) {
   if (!strcmp(mode, "tcp")) tcp_set_up();
+  if (!strcmp(mode, "memory")) memory_set_up();
   if (!strcmp(mode, "traced")) {
     pid_t victim = NEED(fork());
     if (!victim) wait_for_ever();
@@ -200,7 +243,8 @@ static void serve(const char *mode, int ready) {
     struct pollfd p = {l, POLLIN, 0};
     if (poll(&p, 1, 1) != 1) continue;
     int c = NEED(accept(l, 0, 0));
-    dprintf(c, "%lx %lu %s\n", nonce, counter, !strcmp(mode, "tcp") ? tcp_check() : "-");
+    const char *state = !strcmp(mode, "tcp") ? tcp_check() : !strcmp(mode, "memory") ? memory_check() : "-";
+    dprintf(c, "%lx %lu %s\n", nonce, counter, state);
     close(c);
   }
 }

@@ -203,7 +203,7 @@ describe('the real CRIU', function () {
     const can = await check({ binary });
     assert.ok(can.ok, JSON.stringify(can));
     assert.ok(can.version[0] >= 4);
-    if (!process.env.TELEPORT_CRIU) assert.deepEqual(can.patches, ['static', 'tcp-repair', 'locks-timers']);
+    if (!process.env.TELEPORT_CRIU) assert.deepEqual(can.patches, ['static', 'tcp-repair', 'locks-timers', 'populate']);
   });
 
   it('is missed with a reason', async () => {
@@ -229,6 +229,19 @@ describe('the real CRIU', function () {
       await waitFor(async () => (await ask(root)).counter > after.counter);
       await endOf(again);
     }
+  });
+
+  it('brings back large memory as it was, with no page more resident than there was', async () => {
+    const { pid, root, images, beside, anew } = await start('memory');
+    const { state } = await ask(root);
+    const [whole, gaps, ok] = state.split(',');
+    assert.equal(ok, 'ok');
+    const mappings = (of: number) => [whole!, gaps!].map((address) => mappingAt(of, address));
+    const before = mappings(pid);
+    await dump(beside, { imagesDir: images, pid });
+    const { pid: again } = await restored(anew, { imagesDir: images, root });
+    assert.deepEqual(mappings(again), before);
+    assert.equal((await ask(root)).state, state);
   });
 
   it('calls hooks in order and waits for them', async () => {
@@ -408,6 +421,14 @@ describe('the real CRIU', function () {
         })
         .on('error', reject);
     });
+  }
+
+  /** KB resident, and the kernel's flags, of the mapping at that address. */
+  function mappingAt(pid: number, address: string): { rss: string; flags: string } {
+    const all = readFileSync(`/proc/${pid}/smaps`, 'utf8');
+    const one = all.slice(all.search(new RegExp(`^${address}-`, 'm')));
+    const line = (name: string) => new RegExp(`^${name}:\\s+(.*)$`, 'm').exec(one)![1]!;
+    return { rss: line('Rss'), flags: line('VmFlags') };
   }
 
   async function waitFor(holds: () => Promise<boolean>): Promise<void> {
