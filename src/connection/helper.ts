@@ -55,6 +55,7 @@ export class Helper implements Disposable {
   private disposed = false;
   private probing = false;
   private readonly stateEmitter = new EventEmitter<ConnectionState>();
+  private readonly openedEmitter = new EventEmitter<void>();
   private readonly notificationEmitter = new EventEmitter<Notified>();
   private readonly progresses = new Map<string, Progress<{ message?: string; increment?: number }>>();
 
@@ -104,8 +105,8 @@ export class Helper implements Disposable {
 
   /** Anew, whatever the state. */
   async reconnect(): Promise<ConnectionState> {
-    // What is under way may be on its way to another place. Only a handshake that nobody answers is not waited for.
-    if (this.current.kind === 'connecting' && !this.wire?.alive) await this.settled();
+    // What is under way may be on its way to another place. Only a handshake, that perhaps nobody answers, is not waited for.
+    if (this.current.kind === 'connecting' && !this.wire?.alive) await Promise.race([this.settled(), this.opened()]);
     clearTimeout(this.timer);
     this.attempts++;
     this.drop();
@@ -137,6 +138,7 @@ export class Helper implements Disposable {
     clearTimeout(this.timer);
     this.drop();
     this.stateEmitter.dispose();
+    this.openedEmitter.dispose();
     this.notificationEmitter.dispose();
   }
 
@@ -213,6 +215,7 @@ export class Helper implements Disposable {
         };
         const wire = await openWire(this.place.connect(), this.log, events);
         this.wire = this.place.wrap?.(wire, events) ?? wire;
+        this.openedEmitter.fire();
       }
       const params = { client: this.client, start: this.mayStart() && this.trusted() };
       const handshake = await this.wire.request('teleport/handshake', params, undefined, HANDSHAKE_MS);
@@ -260,6 +263,15 @@ export class Helper implements Disposable {
     const wire = this.wire;
     this.wire = undefined;
     wire?.dispose();
+  }
+
+  private opened(): Promise<void> {
+    return new Promise((resolve) => {
+      const listening = this.openedEmitter.event(() => {
+        listening.dispose();
+        resolve();
+      });
+    });
   }
 
   private settled(): Promise<ConnectionState> {
