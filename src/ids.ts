@@ -54,6 +54,7 @@ export const COMMANDS = {
   // ports
   openPort: 'teleportEnv.openPort',
   previewPort: 'teleportEnv.previewPort',
+  forwardPort: 'teleportEnv.forwardPort',
   // runs
   stepThrough: 'teleportEnv.stepThrough',
   runToHere: 'teleportEnv.runToHere',

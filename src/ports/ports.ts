@@ -4,7 +4,7 @@ import { HelperError } from '../connection/errors.ts';
 import { COMMANDS } from '../ids.ts';
 import { t } from '../l10n.ts';
 import { register } from '../register.ts';
-import { field, pickPort, targetSandbox } from '../targets.ts';
+import { pickPort, targetSandbox } from '../targets.ts';
 import { Forward } from './forward.ts';
 
 /** What listens in a sandbox, on this machine's loopback when somebody wants to see it. */
@@ -15,7 +15,7 @@ export const ports: Feature = (app) => {
     open.delete(key);
     void forward?.then((one) => one.dispose());
   };
-  const address = async (argument: unknown): Promise<Uri | undefined> => {
+  const forwarded = async (argument: unknown): Promise<number | undefined> => {
     const inside = await target(app, argument);
     if (!inside) return undefined;
     const key = `${inside.sandbox}/${inside.port}`;
@@ -24,7 +24,11 @@ export const ports: Feature = (app) => {
     forward.catch(() => open.delete(key));
     const { local } = await forward;
     app.details.setForward(inside.sandbox, inside.port, local);
-    return env.asExternalUri(Uri.parse(`http://localhost:${local}`));
+    return local;
+  };
+  const address = async (argument: unknown): Promise<Uri | undefined> => {
+    const local = await forwarded(argument);
+    return local === undefined ? undefined : env.asExternalUri(Uri.parse(`http://localhost:${local}`));
   };
   return Disposable.from(
     app.helper.onNotification('sandbox/removed', ({ sandbox }) => {
@@ -40,6 +44,11 @@ export const ports: Feature = (app) => {
         const uri = await address(argument);
         if (uri) await commands.executeCommand('simpleBrowser.show', uri.toString(true));
       },
+      // Its answer stands for the number in a launch configuration: as an input with `args: { port }`, or as ${command:…}.
+      [COMMANDS.forwardPort]: async (argument) => {
+        const local = await forwarded(argument);
+        return local === undefined ? undefined : String(local);
+      },
     }),
   );
 };
@@ -48,7 +57,7 @@ async function target(app: App, argument: unknown): Promise<{ sandbox: string; p
   const given = Number((argument as { port?: unknown } | undefined)?.port);
   const sandbox = await targetSandbox(app, argument);
   if (!sandbox) return undefined;
-  if (field(argument, 'sandbox') && given > 0) return { sandbox: sandbox.id, port: given };
+  if (given > 0) return { sandbox: sandbox.id, port: given };
   const { ports: found } = await app.helper.ask('port/list', { sandbox: sandbox.id });
   if (found.length === 0)
     throw new HelperError(

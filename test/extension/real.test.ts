@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { SETTINGS } from '../../src/ids.ts';
+import { COMMANDS, SETTINGS } from '../../src/ids.ts';
 import { HelperProcess, needsMachine } from '../daemon/helper-process.ts';
 import { type Editor, startEditor } from '../vscode/harness.ts';
 import { isSetUp } from '../vscode/paths.ts';
@@ -202,6 +202,37 @@ describe('the extension with the real helper', function () {
     // It takes the focus once it is there.
     await editor.page.locator('iframe.webview.ready').first().waitFor();
     await editor.screenshot('real-ports');
+  });
+
+  it('lets a launch configuration attach to what runs inside, and again after each checkpoint', async () => {
+    mkdirSync(join(folder, '.vscode'));
+    const attach = {
+      type: 'node',
+      request: 'attach',
+      name: 'Inside',
+      address: '127.0.0.1',
+      port: `\${input:inspector}`,
+      restart: true,
+    };
+    const inspector = { id: 'inspector', type: 'command', command: COMMANDS.forwardPort, args: { port: 9229 } };
+    const launch = { version: '0.2.0', configurations: [attach], inputs: [inspector] };
+    writeFileSync(join(folder, '.vscode/launch.json'), JSON.stringify(launch));
+    const attached = (times: number) =>
+      waitFor(async () => (await editor.terminalText()).split(/^Debugger attached\.$/m).length > times);
+    await step(`clear; node --inspect=127.0.0.1:9229 -e 'setInterval(() => {}, 100)' &`);
+    await editor.command('workbench.action.debug.start');
+    const toolbar = editor.page.locator('.debug-toolbar');
+    await toolbar.waitFor();
+    await editor.command('workbench.action.terminal.focus');
+    await attached(1);
+    await editor.typeInTerminal('echo "one more"\n'); // whose checkpoint ends the connection
+    await attached(2);
+    await editor.screenshot('real-attached');
+    await toolbar.locator('.codicon-debug-disconnect').click();
+    await toolbar.waitFor({ state: 'hidden' });
+    await editor.typeInTerminal('kill %%\n');
+    await sandboxes((rows) => rows.every((one) => one.label !== '9229'));
+    rmSync(join(folder, '.vscode'), { recursive: true });
   });
 
   it('applies to the workspace, and leaves a conflict alone', async () => {
