@@ -167,4 +167,46 @@ E`);
       assert.deepEqual(left, []);
     });
   });
+
+  describe('of a sandbox where no controller is, by rlimits alone', function () {
+    this.timeout(60_000);
+    let helper: HelperProcess;
+    let ws: string;
+
+    before(async function () {
+      needsMachine(this);
+      // A container's v1 controllers can be hidden; v2's come with the groups themselves.
+      if (existsSync('/sys/fs/cgroup/cgroup.controllers')) this.skip();
+      const hide =
+        'for dir in memory pids; do if mountpoint -q /sys/fs/cgroup/$dir; then umount /sys/fs/cgroup/$dir; fi; done';
+      const within = () => ['unshare', '--mount', '--propagation', 'private', 'sh', '-ec', `${hide}; exec "$@"`, 'sh'];
+      helper = await HelperProcess.start(undefined, { within });
+    });
+    after(async () => {
+      await helper?.stop();
+      rmSync(ws, { recursive: true, force: true });
+    });
+
+    it('a memory hog is ended at its limit, before and after a rollback; what it was started from goes on', async () => {
+      const { means } = new Limiter(
+        '/nowhere',
+        findMeans('/nowhere', readFileSync(`/proc/${helper.pid}/mountinfo`, 'utf8')),
+      );
+      assert.deepEqual(means, { pids: { way: 'rlimit' }, memory: { way: 'rlimit' } });
+      const connection = await helper.connect();
+      ws = workspace({});
+      const limits = { processes: 100, memory: 96 * MIB };
+      const { sandbox } = await connection.request('sandbox/create', { workspace: ws, limits });
+      const run = async (line: string): Promise<string> => {
+        const { output } = await connection.request('run', { sandbox: sandbox.id, line, checkpoint: false });
+        return Buffer.from(output, 'base64').toString();
+      };
+      const hog = `python3 -c "b = bytearray(400 << 20); print('g' + 'ot')" 2>&1`;
+      assert.match(await run(`X=5; sleep 1000 & ${hog}`), /MemoryError/);
+      const { checkpoint } = await connection.request('checkpoint/create', { sandbox: sandbox.id });
+      await connection.request('checkpoint/rollback', { sandbox: sandbox.id, checkpoint: checkpoint.id });
+      assert.match(await run(hog), /MemoryError/);
+      assert.equal(await run('echo $X; jobs -r | wc -l; ulimit -u'), '5\n1\n116\n');
+    });
+  });
 });
