@@ -25,8 +25,9 @@ const PROMPT = [
 ].join('; ');
 
 /**
- * After a command line was read: which one (E), and that it runs now (C). Bash reads backslashes in it twice: as a prompt
- * and as shell.
+ * After a command line was read: which one (E), and that it runs now (C). Then once more which one: where both marks come
+ * apart, VS Code reads the screen in between, and with it whatever a program in the background wrote behind the prompt. Bash reads
+ * backslashes in it twice: as a prompt and as shell.
  */
 const BEFORE = [
   // It has to outlive the expansion, so it is an arithmetic assignment; its text is cut to nothing.
@@ -35,5 +36,6 @@ const BEFORE = [
   String.raw`__teleport_line=${'$'}{__teleport_line//\\\\/\\\\\\\\}; `,
   String.raw`__teleport_line=${'$'}{__teleport_line//;/\\\\x3b}; `,
   String.raw`__teleport_line=${'$'}{__teleport_line//$'\\n'/\\\\x0a}; `,
-  'printf "\\033]633;E;%s;%s\\007\\033]633;C\\007" "$__teleport_line" "$__teleport_nonce")',
+  '__teleport_line=$(printf "\\033]633;E;%s;%s\\007" "$__teleport_line" "$__teleport_nonce"); ',
+  'printf "%s\\033]633;C\\007%s" "$__teleport_line" "$__teleport_line")',
 ].join('');

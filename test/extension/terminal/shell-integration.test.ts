@@ -32,22 +32,26 @@ describe('shell integration by variables', function () {
       'D',
       'E;echo a\\x3b echo "b\\\\c";n0nce',
       'C',
+      'E;echo a\\x3b echo "b\\\\c";n0nce',
       'D;0',
       'E;false;n0nce',
       'C',
+      'E;false;n0nce',
       'D;1',
       'D',
       'E;(exit 7);n0nce',
       'C',
+      'E;(exit 7);n0nce',
       'D;7',
       'E;exit;n0nce',
       'C',
+      'E;exit;n0nce',
     ]);
   });
 
   it('leaves the exit code to the user, and nested shells alone', () => {
     const text = bash('false\necho "was $?"\nbash -c \'echo "[$PROMPT_COMMAND$PS0]"\'\nexit\n');
     assert.match(text, /was 1/);
-    assert.match(text, /C\x07\[\]\r/);
+    assert.match(text, /;n0nce\x07\[\]\r/);
   });
 });
