@@ -16,6 +16,17 @@ export function sideBar(editor: () => Window) {
     const none = async () => (await page().locator('.monaco-hover:visible').count()) === 0;
     await waitFor(none, 2_000).catch(() => page().keyboard.press('Escape'));
   };
+  /** A row that its view's edge cuts is scrolled to: its buttons could not be clicked. */
+  const whole = async (text: string | RegExp) => {
+    const box = await row(text).boundingBox({ timeout: 2_000 });
+    const view = await row(text).locator('xpath=ancestor::*[contains(@class, "monaco-list ")][1]').boundingBox();
+    if (!box || !view) return;
+    const below = box.y + box.height - (view.y + view.height);
+    const above = view.y - box.y;
+    if (below <= 0 && above <= 0) return;
+    await page().mouse.move(view.x + view.width / 2, view.y + view.height / 2);
+    await page().mouse.wheel(0, below > 0 ? 2 * box.height : -2 * box.height);
+  };
   return {
     row,
     away,
@@ -27,6 +38,7 @@ export function sideBar(editor: () => Window) {
       await waitFor(async () => {
         await away();
         try {
+          await whole(text);
           await row(text).hover({ timeout: 2_000 });
           await button.click({ timeout: 1_000 });
           return true;

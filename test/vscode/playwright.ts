@@ -36,7 +36,7 @@ export interface Locator {
   waitFor(options?: Timeout & { state?: 'attached' | 'detached' | 'visible' | 'hidden' }): Promise<void>;
   evaluate<R, A = undefined>(script: string | ((element: InPage, argument: A) => R), argument?: A): Promise<R>;
   evaluateAll<R, A = undefined>(script: string | ((elements: InPage[], argument: A) => R), argument?: A): Promise<R>;
-  boundingBox(): Promise<{ x: number; y: number; width: number; height: number } | null>;
+  boundingBox(options?: { timeout?: number }): Promise<{ x: number; y: number; width: number; height: number } | null>;
   screenshot(options?: { path?: string }): Promise<Buffer>;
 }
 
