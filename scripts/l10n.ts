@@ -1,5 +1,5 @@
 /**
- * l10n/bundle.l10n.json, made from the texts in the extension's code: what a translation starts from. One for a language stands
+ * media/l10n/bundle.l10n.json, made from the texts in the extension's code: what a translation starts from. One for a language stands
  * beside it (`bundle.l10n.de.json`, and `package.nls.de.json` for the manifest), and VS Code loads it by itself.
  *
  *   tsx scripts/l10n.ts           writes it
@@ -10,7 +10,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import ts from 'typescript';
 
 const root = resolve(__dirname, '..');
-const file = join(root, 'l10n/bundle.l10n.json');
+const file = join(root, 'media/l10n/bundle.l10n.json');
 const problems: string[] = [];
 
 function textsOf(path: string): string[] {
@@ -54,7 +54,7 @@ const parsed = (path: string): Record<string, string> => JSON.parse(readFileSync
 
 function checkTranslations(made: string): void {
   for (const name of readdirSync(dirname(file)).filter((one) => /^bundle\.l10n\.[\w-]+\.json$/.test(one)))
-    compare(`l10n/${name}`, JSON.parse(made), parsed(join(dirname(file), name)));
+    compare(`media/l10n/${name}`, JSON.parse(made), parsed(join(dirname(file), name)));
   for (const name of readdirSync(root).filter((one) => /^package\.nls\.[\w-]+\.json$/.test(one)))
     compare(name, parsed(join(root, 'package.nls.json')), parsed(join(root, name)));
 }
@@ -62,7 +62,7 @@ function checkTranslations(made: string): void {
 const made = bundle();
 if (process.argv.includes('--check')) {
   if (!existsSync(file) || readFileSync(file, 'utf8') !== made)
-    problems.push('l10n/bundle.l10n.json is not what the code says: run npx tsx scripts/l10n.ts');
+    problems.push('media/l10n/bundle.l10n.json is not what the code says: run npx tsx scripts/l10n.ts');
   else checkTranslations(made);
 } else {
   mkdirSync(dirname(file), { recursive: true });

@@ -27,7 +27,7 @@ import { makeFakeHelper } from './fake-helper-build.ts';
 /** All that may be in it. */
 const ALLOWED = [
   /^(\[Content_Types\]\.xml|extension\.vsixmanifest)$/,
-  /^extension\/(package\.json|package\.nls(\.[\w-]+)?\.json|l10n\/bundle\.l10n\.[\w-]+\.json|readme\.md|changelog\.md|LICENSE\.txt)$/,
+  /^extension\/(package\.json|package\.nls(\.[\w-]+)?\.json|media\/l10n\/bundle\.l10n\.[\w-]+\.json|readme\.md|changelog\.md|LICENSE\.txt)$/,
   /^extension\/media\/(activity-bar\.svg|icon\.png|run-[\w-]+\.json|(walkthrough|try-it|pictures)\/[\w-]+\.\w+)$/,
   /^extension\/dist\/([\w-]+\.(js|wasm)|package\.json|node_modules\/.+)$/,
   /^extension\/multipass\//,
