@@ -21,6 +21,12 @@ export interface LaunchArguments extends DebugProtocol.LaunchRequestArguments {
   runTo?: number;
 }
 
+/** What is answered to `runTo`. */
+export interface RunTo {
+  /** This walk was ended already, and nothing comes of it. */
+  over: boolean;
+}
+
 /** There is one thread, with one frame. */
 export const THREAD = 1;
 /** The text that a transcript is shown as. */
@@ -105,6 +111,10 @@ export abstract class BaseSession extends DebugSession {
 
   /** Answered at once, as the protocol wants it of what makes things run; how it ends is told by an event. */
   protected acknowledge(response: DebugProtocol.Response, act: () => Promise<void>): void {
+    if (this.over) {
+      this.fail(response, new Error(t('This walk has ended.')), false);
+      return;
+    }
     if (this.busy) {
       this.fail(response, new Error(t('A command of the run is under way. Pause it first.')));
       return;

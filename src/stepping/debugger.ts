@@ -16,6 +16,7 @@ import { t } from '../l10n.ts';
 import { register } from '../register.ts';
 import { report } from '../report.ts';
 import { pickSandbox } from '../targets.ts';
+import type { RunTo } from './base-session.ts';
 import { DEBUG_TYPE, RUN_LANGUAGE } from './ids.ts';
 import type { World } from './world.ts';
 
@@ -108,9 +109,9 @@ async function runToHere(argument: unknown): Promise<void> {
   const { uri, line } = argument as { uri: string; line: number };
   const program = programOf(Uri.parse(uri, true));
   const active = debug.activeDebugSession;
-  if (active?.type === DEBUG_TYPE && active.configuration.program === program)
-    await active.customRequest('runTo', { line });
-  else await start(Uri.parse(uri, true), { runTo: line });
+  const walking = active?.type === DEBUG_TYPE && active.configuration.program === program;
+  if (walking && !((await active.customRequest('runTo', { line })) as RunTo).over) return;
+  await start(Uri.parse(uri, true), { runTo: line });
 }
 
 /** Run documents have lenses and hints: those come over the connection, so that is wanted when one is opened. */

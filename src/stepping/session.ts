@@ -5,7 +5,7 @@ import { InitializedEvent } from '@vscode/debugadapter';
 import type { DebugProtocol } from '@vscode/debugprotocol';
 import { t } from '../l10n.ts';
 import { duration, files } from '../views/words.ts';
-import { type Document, FILTERS, type LaunchArguments, oneLine } from './base-session.ts';
+import { type Document, FILTERS, type LaunchArguments, oneLine, type RunTo } from './base-session.ts';
 import { BreakingSession } from './breaking-session.ts';
 import { Breakpoints, stepAt } from './breakpoints.ts';
 import { Scopes } from './scopes.ts';
@@ -116,8 +116,11 @@ export class StepSession extends BreakingSession {
 
   /** Beyond the protocol: on to a line, or back to it where it was passed. */
   protected override customRequest(command: string, response: DebugProtocol.Response, args: { line: number }): void {
-    if (command === 'runTo') this.acknowledge(response, () => this.runTo(args.line));
-    else super.customRequest(command, response, args);
+    // The editor goes on calling it its active session for a moment: who asks begins another walk.
+    response.body = { over: this.over } satisfies RunTo;
+    if (command !== 'runTo') super.customRequest(command, response, args);
+    else if (this.over) this.sendResponse(response);
+    else this.acknowledge(response, () => this.runTo(args.line));
   }
 
   private async runTo(line: number): Promise<void> {
@@ -143,7 +146,8 @@ export class StepSession extends BreakingSession {
     };
     for (;;) {
       const ran = await this.one(walk);
-      if (ran === null) return;
+      // Whoever ended the walk meanwhile wants no more of it.
+      if (ran === null || this.over) return;
       if (ran.ended) return this.halt('exception', t('The shell ended with exit code {0}.', ran.exitCode));
       const why: [reason: string, text?: string] | null = on ? stops() : ['step'];
       if (why) return this.halt(...why);

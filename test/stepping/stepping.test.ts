@@ -229,6 +229,24 @@ describe('stepping through a run', () => {
     assert.equal(await inside('ls'), 'a.txt\none\nsrc\ntwo\n');
   });
 
+  for (const how of ['terminate', 'disconnect'])
+    it(`ends at once by ${how}: nothing that comes after the command under way is run any more`, async () => {
+      await run.start({ program: program('sleep 2\necho 2 > two\n'), sandbox, stopOnEntry: false });
+      await waitFor(async () => {
+        const { processes } = await connection.request('process/list', { sandbox });
+        return processes.some(({ command }) => command.startsWith('sleep 2'));
+      });
+      const checkpoints = async () => (await connection.request('checkpoint/list', { sandbox })).checkpoints.length;
+      const before = await checkpoints();
+      await run.ok(how);
+      await waitFor(async () => (await checkpoints()) > before);
+      assert.ok(!(await run.request('next', { threadId: 1 })).success);
+      assert.deepEqual(await run.ok('runTo', { line: 1 }), { over: true });
+      // Had another been begun, it would be done by now.
+      for (let n = 0; n < 50; n++) await connection.request('process/list', { sandbox });
+      assert.equal(await inside('ls'), 'a.txt\nsrc\n');
+    });
+
   it('starts over with the file as it is now', async () => {
     const path = program('echo 1 > one\necho 2\n');
     await run.start({ program: path, sandbox });

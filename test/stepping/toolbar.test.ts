@@ -101,6 +101,15 @@ describe('the debug toolbar', function () {
     await editor.page.locator('.debug-top-stack-frame-line').first().waitFor({ timeout: 20_000 });
     await debugView();
   };
+  /** Ends the walk, and waits until the editor is done with it. */
+  const stop = async () => {
+    await press(/^(Stop|Disconnect)/);
+    await editor.page.locator('.debug-top-stack-frame-line').first().waitFor({ state: 'detached' });
+    await editor.page
+      .getByRole('button', { name: /^Step Over/ })
+      .first()
+      .waitFor({ state: 'hidden' });
+  };
   const frame = (text: RegExp) =>
     editor.page
       .locator('.debug-call-stack .stack-frame')
@@ -152,15 +161,20 @@ describe('the debug toolbar', function () {
     await press(/^Restart/);
     await frame(/sed -i/);
     assert.equal(await inside('cat config.json'), '{ "api": "v1" }\n');
-    await press(/^(Stop|Disconnect)/);
+    await stop();
   });
 
   /** Opens a file of the folder and puts the cursor at a line. */
   const openAt = async (file: string, line: number) => {
-    await editor.page.keyboard.press('Control+P');
     const input = editor.page.locator('.quick-input-widget input.input');
-    await input.waitFor();
-    await input.fill(`${file}:${line}`);
+    // A key that comes while the focus moves is lost.
+    await waitFor(async () => {
+      await editor.page.keyboard.press('Control+P');
+      return input.fill(`${file}:${line}`, { timeout: 3000 }).then(
+        () => true,
+        () => false,
+      );
+    });
     // What it found before it has looked is something else.
     await editor.page
       .locator(`.quick-input-widget .quick-input-list .monaco-list-row[data-index="0"][aria-label^="${file}"]`)
@@ -181,30 +195,45 @@ describe('the debug toolbar', function () {
     assert.deepEqual(await toasts.allInnerTexts(), []);
   };
 
-  /** A lens of the line with that text: the one that stands next above it. */
-  const lens = async (line: string, title: string) => {
-    const top = async (place: Locator) => (await place.boundingBox())?.y ?? -1;
-    await waitFor(async () => {
-      const y = await top(editor.page.locator('.view-lines .view-line').filter({ hasText: line }).first());
-      let best: { y: number; row: Locator } | undefined;
+  /**
+   * Clicks a lens of the line with that text, until something comes of it: where lenses are drawn anew, as each step has it, one may
+   * be clicked away, and for a moment the next one above the line is another line's.
+   */
+  const lens = async (line: string, title: string, come: () => Promise<unknown>) => {
+    const box = (place: Locator) => place.boundingBox({ timeout: 2000 }).catch(() => null);
+    const click = async () => {
+      const under = await box(editor.page.locator('.view-lines .view-line').filter({ hasText: line }).first());
+      if (!under) return false;
       for (const row of await editor.page.locator('.codelens-decoration').all()) {
-        const at = await top(row);
-        if (at < y && at > (best?.y ?? -1)) best = { y: at, row };
+        const at = await box(row);
+        if (!at || at.y >= under.y || at.y < under.y - 2 * under.height) continue;
+        return row
+          .locator('a')
+          .filter({ hasText: title })
+          .first()
+          .click({ timeout: 2000 })
+          .then(
+            () => true,
+            () => false,
+          );
       }
-      // It may be drawn anew while it is clicked.
-      const found = best?.row.locator('a').filter({ hasText: title }).first();
-      return found?.click({ timeout: 2000 }).then(
+      return false;
+    };
+    await waitFor(async () => {
+      await waitFor(click);
+      return come().then(
         () => true,
         () => false,
       );
-    });
+    }, 50_000);
   };
 
   it('the lenses of a run document do what they say; hints and hovers tell how a step went', async () => {
     await openAt('fix.teleport-env.sh', 11);
-    await lens('rm -rf', 'Run to here');
-    await debugView();
-    await frame(/rm -rf/);
+    await lens('rm -rf', 'Run to here', async () => {
+      await debugView();
+      await frame(/rm -rf/);
+    });
     assert.equal(await inside('cat config.json'), '{ "api": "v2" }\n');
     const done = editor.page.locator('.view-lines .view-line').filter({ hasText: 'sed -i' }).first();
     await waitFor(async () => /exit 0 · .* · 1 file · k\d+/.test(plain(await done.textContent())));
@@ -223,15 +252,14 @@ describe('the debug toolbar', function () {
     await editor.screenshot('stepping-hover');
     await quiet();
     await editor.page.mouse.move(0, 0);
-    await lens('sed -i', 'Changes of this step');
-    await editor.page.locator('.tab.active').filter({ hasText: '↔' }).waitFor();
+    const compared = editor.page.locator('.tab.active').filter({ hasText: '↔' });
+    await lens('sed -i', 'Changes of this step', () => compared.waitFor({ timeout: 20_000 }));
     await editor.page.locator('.monaco-diff-editor').filter({ hasText: 'v2' }).first().waitFor();
     await editor.screenshot('stepping-changes');
     await openAt('fix.teleport-env.sh', 11);
-    await lens('sed -i', 'Roll back to before this');
-    await frame(/sed -i/);
+    await lens('sed -i', 'Roll back to before this', () => frame(/sed -i/));
     assert.equal(await inside('cat config.json'), '{ "api": "v1" }\n');
-    await press(/^(Stop|Disconnect)/);
+    await stop();
   });
 
   const current = (label: string) =>
@@ -281,7 +309,7 @@ describe('the debug toolbar', function () {
     await press(/^Step Back/);
     await frame(/sed -i/);
     assert.equal(await inside('cat hand.json'), 'by hand\n');
-    await press(/^(Stop|Disconnect)/);
+    await stop();
   });
 
   it('stops at a breakpoint and shows the shell’s variables', async () => {
@@ -291,12 +319,18 @@ describe('the debug toolbar', function () {
     await frame(/stage=begun/);
     await press(/^Continue/);
     await frame(/\(exit 3\)/);
-    await editor.page
+    const scope = editor.page
       .locator('.debug-variables .monaco-list-row')
       .filter({ hasText: 'Shell variables' })
-      .first()
-      .click();
-    await variable(/stage.*written/);
+      .first();
+    const written = editor.page.locator('.debug-variables .monaco-list-row').filter({ hasText: /stage.*written/ });
+    // The scopes are drawn anew once their values are there, and a click just then is lost.
+    await waitFor(async () => {
+      if (await written.first().isVisible()) return true;
+      if ((await scope.getAttribute('aria-expanded')) !== 'true')
+        await scope.click({ timeout: 3000 }).catch(() => undefined);
+      return false;
+    });
     await editor.screenshot('stepping-variables');
   });
 
@@ -312,7 +346,7 @@ describe('the debug toolbar', function () {
     await press(/^Pause/);
     await frame(/echo end/);
     await variable(/exit code.*130/);
-    await press(/^(Stop|Disconnect)/);
+    await stop();
   });
 
   /** By the editor's own box for it, at a line of the file that is open. */
@@ -379,7 +413,7 @@ describe('the debug toolbar', function () {
         );
     });
     await editor.screenshot('stepping-no-condition');
-    await press(/^(Stop|Disconnect)/);
+    await stop();
     await editor.command('workbench.debug.viewlet.action.removeAllBreakpoints');
   });
 
@@ -404,6 +438,9 @@ describe('the debug toolbar', function () {
       await editor.page.keyboard.press('Enter');
       const toast = await editor.notification(/Tried in live fork b\d+: exit 0/, 40_000);
       assert.deepEqual(toast.buttons, ['Keep', 'Discard']);
+      // Beside the exit code, what it did.
+      await editor.page.locator('.tab.active').filter({ hasText: '↔' }).waitFor();
+      await editor.page.locator('.monaco-diff-editor, .multiDiffEntry').first().waitFor();
       await editor.screenshot(`stepping-fork-${choice.toLowerCase()}`);
       assert.equal(await inside('ls keep.txt'), 'keep.txt\n');
       await toast.click(choice);
@@ -432,13 +469,13 @@ describe('the debug toolbar', function () {
     await press(/^Step Over/);
     await variable(/exit code/);
     await editor.screenshot('stepping-written-down');
-    await press(/^(Stop|Disconnect)/);
+    await stop();
     await openAt('chat.jsonl', 1);
     await editor.command('teleportEnv.openTranscript');
     await shows(/# title: Fix the price/, /# Run the test first\./, /npm test/);
     await begin();
     await frame(/npm test/);
     await editor.screenshot('stepping-transcript');
-    await press(/^(Stop|Disconnect)/);
+    await stop();
   });
 });
