@@ -33,6 +33,16 @@ import { type MachineView, machineView } from './machine-view.ts';
 
 const setting = <T>(id: string, fallback: T) => workspace.getConfiguration().get<T>(id, fallback);
 
+/** Somebody wrote it, whatever it says. */
+const chosen = (id: string): boolean => {
+  const { globalValue, workspaceValue } = workspace.getConfiguration().inspect(id) ?? {};
+  return globalValue !== undefined || workspaceValue !== undefined;
+};
+
+/** Ubuntu's newest with long support, and the one before it, for a Multipass that is older than that. */
+const IMAGE = '26.04';
+const OLDER_IMAGE = '24.04';
+
 /** The machine, and the place that it is for the rest of the extension. */
 export function linuxMachine(context: ExtensionContext, log: LogOutputChannel): { machine: Machine; place: Place } {
   let payload: Payload | undefined;
@@ -55,7 +65,8 @@ export function linuxMachine(context: ExtensionContext, log: LogOutputChannel): 
       host,
       settings: {
         name: setting(SETTINGS.machineName, 'teleport-env'),
-        image: setting(SETTINGS.machineImage, '26.04'),
+        image: setting(SETTINGS.machineImage, IMAGE),
+        ...(chosen(SETTINGS.machineImage) ? {} : { otherImage: OLDER_IMAGE }),
         cpus: or(SETTINGS.machineCpus, size.cpus),
         memory: or(SETTINGS.machineMemory, size.memory),
         disk: or(SETTINGS.machineDisk, size.disk),

@@ -132,11 +132,13 @@ describe('the machine in VS Code', function () {
   });
 
   it('set up: a machine, a helper in it, the doctor’s word, and sandboxes', async () => {
-    fault();
+    // A Multipass from before the image that is the default, which nobody has chosen by a setting here.
+    fake.change((s) => ({ ...s, faults: { unknownImage: '26.04' } }));
     await button('Set up Linux machine').click();
     await editor.page.locator('.quick-input-widget').getByText('Doctor: what sandboxes need here').waitFor();
     await editor.page.keyboard.press('Escape');
     await connected();
+    assert.equal(fake.calls('launch').at(-1)?.[1], '24.04');
     await machineIs(/^running · 2\.0 of 19\.4 GB$/);
     await editor.screenshot('machine-running');
     assert.match(fake.scenario.cloudInit ?? '', /ssh-ed25519 \S+ teleport-env/);

@@ -91,6 +91,8 @@ const verbs = {
     save();
     if (faults.noDisk)
       fail(2, 'launch failed: Available disk (1073741824 bytes) below minimum for this image (3758096384 bytes)');
+    if (faults.unknownImage === args[1] || faults.unknownImage === true)
+      fail(2, `launch failed: Unable to find an image matching "${args[1]}" in remote "".`);
     for (const percent of [0, 12, 55, 100]) {
       fs.writeSync(1, `\rRetrieving image: ${percent}%`);
       if (faults.slowImage) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1500);

@@ -107,6 +107,27 @@ describe('launch, against a multipass that misbehaves', () => {
     assert.deepEqual(world.storage.read().launched, []);
   });
 
+  it('an image that Multipass does not know: the older one, with a word, unless somebody chose it', async () => {
+    const { world, report } = with_({ faults: { unknownImage: '26.04' } });
+    await fails(launch(world, report), 'unknownImage');
+    assert.deepEqual(world.storage.read().launched, []);
+    const free = { ...world, settings: { ...world.settings, otherImage: '24.04' } };
+    assert.equal((await launch(free, report)).provisioned, true);
+    assert.deepEqual(
+      fake.calls('launch').map(([, image]) => image),
+      ['26.04', '26.04', '24.04'],
+    );
+    const said = fake.steps.map(({ message }) => message);
+    const word = said.indexOf('Multipass does not know Ubuntu 26.04 yet: taking 24.04');
+    assert.ok(word >= 0 && said.indexOf('Downloading Ubuntu 24.04: 330 of about 600 MB') > word, said.join('\n'));
+    fake.dispose();
+    with_({ faults: { unknownImage: true } });
+    await assert.rejects(launch({ ...fake.world, settings: free.settings }, report), (error: MultipassError) => {
+      assert.match(`${error.message} ${error.hint}`, /does not know the image\..*“multipass find” lists/);
+      return error.code === 'unknownImage';
+    });
+  });
+
   it('a small host is told before anything is downloaded', async () => {
     const { world, report } = with_({});
     const host = { ...world.host, freeDisk: 2 ** 30 };

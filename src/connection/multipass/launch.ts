@@ -18,6 +18,8 @@ import { chooseTransport, execTransport, order, sshTransport, type Transport } f
 export interface Settings extends operations.Size {
   readonly name: string;
   readonly image: string;
+  /** Where Multipass does not know that one, and nobody asked for it by name. */
+  readonly otherImage?: string;
 }
 
 export interface World {
@@ -83,9 +85,19 @@ async function make(world: World, report: Report, signal?: AbortSignal): Promise
   storage.forgetHost();
   // Before it is asked for: a launch that is cut short may come to its end all the same, and then it is ours.
   storage.change((kept) => ({ ...kept, launched: [...new Set([...kept.launched, settings.name])] }));
-  const onOutput = launchOutput(settings.image, report);
+  const of = (image: string) =>
+    runner.run(operations.launch({ ...settings, image, cloudInit }), {
+      signal,
+      onOutput: launchOutput(image, report),
+      machine: settings.name,
+    });
+  const { image, otherImage } = settings;
   try {
-    await runner.run(operations.launch({ ...settings, cloudInit }), { signal, onOutput, machine: settings.name });
+    await of(image).catch(async (error) => {
+      if (!(error instanceof MultipassError) || error.code !== 'unknownImage' || otherImage === undefined) throw error;
+      report({ stage: 'image', message: t('Multipass does not know Ubuntu {0} yet: taking {1}', image, otherImage) });
+      await of(otherImage);
+    });
   } catch (error) {
     if (!(error instanceof MultipassError)) throw error;
     // The machine is often usable, or becomes so: look for it and go on.
