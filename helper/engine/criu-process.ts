@@ -77,10 +77,11 @@ export class CriuProcess {
         resolve(signal ? `was ended by ${signal}` : `ended with exit code ${code}`);
       });
     });
-    // A process that CRIU had begun to restore may hold the other end open when CRIU itself is gone.
+    // A process that CRIU had begun to restore may hold the other end open when CRIU itself is gone. Where the loop is late, its end
+    // is heard of before its answer is read, which the poll between a timer and an immediate does.
     const hangUp = (): void => {
       this.over = true;
-      setTimeout(() => ours.destroy(), 20);
+      setTimeout(() => setImmediate(() => ours.destroy()), 20);
     };
     this.ended.then(hangUp, hangUp);
   }
