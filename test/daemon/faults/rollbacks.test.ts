@@ -1,4 +1,4 @@
-/** Going back again and again leaks nothing: all that the helper holds is counted before and after. */
+/** Going back and forking again and again leaks nothing: all that the helper holds is counted before and after. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { descriptors, settled } from '../census.ts';
@@ -6,8 +6,10 @@ import { needsMachine } from '../helper-process.ts';
 import { note, ROLLBACKS } from './counts.ts';
 import { World } from './world.ts';
 
-/** Every so many, one forks as well and looks whether all is of one moment. */
+/** Every so many, one looks whether all is of one moment (and, among rollbacks, forks as well). */
 const LOOK = 20;
+/** Forks that live at once. */
+const SIDE_BY_SIDE = 8;
 
 describe('many rollbacks', function () {
   this.timeout(60_000 + ROLLBACKS * 500);
@@ -18,20 +20,14 @@ describe('many rollbacks', function () {
   });
   after(() => world?.stop());
 
-  it(`leak nothing, ${ROLLBACKS} of them`, async () => {
-    const sandbox = await world.create();
-    const told = await world.begin(sandbox);
-    await world.grow(sandbox, told, 1);
-    const ids = [...told.checkpoints.keys()];
-    const round = async (n: number): Promise<void> => {
-      const id = ids[n % ids.length]!;
-      await world.rollback(sandbox, id);
-      if (n % LOOK !== 0) return;
-      assert.equal(await world.moment(sandbox), told.checkpoints.get(id));
-      const { branch } = await world.connection.request('branch/fork', { sandbox, checkpoint: told.target });
-      await world.connection.request('branch/discard', { sandbox, branch });
-    };
-    for (let n = 0; n < 2 * LOOK; n++) await round(n);
+  /** What the helper holds is the same before and after `work`, of which some is done first to get into its stride. */
+  async function leaksNothing(
+    what: string,
+    count: number,
+    sandbox: string,
+    work: (from: number, to: number) => Promise<void>,
+  ): Promise<void> {
+    await work(0, 2 * LOOK);
     // Counted with the sandbox stopped: how many stand by, or are begun ahead, varies while it runs.
     const stop = { sandbox, discard: true };
     await world.connection.request('sandbox/stop', stop);
@@ -40,7 +36,7 @@ describe('many rollbacks', function () {
     const memory = residentMb(world.helper.pid);
     const kinds = descriptors(world.helper.pid).sort();
     const begun = Date.now();
-    for (let n = 0; n < ROLLBACKS; n++) await round(n);
+    await work(0, count);
     await world.tidy(1);
     await world.connection.request('sandbox/stop', stop);
     const after = await settled(world.helper, before);
@@ -48,12 +44,52 @@ describe('many rollbacks', function () {
     const seconds = Math.round((Date.now() - begun) / 1000);
     await world.remove(sandbox);
     await world.nothingLeft();
-    note('rollbacks', {
-      rollbacks: ROLLBACKS,
+    note(what, {
+      [what]: count,
       seconds,
       ...after,
       'MB before': memory,
       'MB after': residentMb(world.helper.pid),
+    });
+  }
+
+  async function fork(sandbox: string, checkpoint: string, use?: (branch: string) => Promise<void>): Promise<void> {
+    const { branch } = await world.connection.request('branch/fork', { sandbox, checkpoint });
+    await use?.(branch);
+    await world.connection.request('branch/discard', { sandbox, branch });
+  }
+
+  it(`leak nothing, ${ROLLBACKS} of them`, async () => {
+    const sandbox = await world.create();
+    const told = await world.begin(sandbox);
+    await world.grow(sandbox, told, 1);
+    const ids = [...told.checkpoints.keys()];
+    await leaksNothing('rollbacks', ROLLBACKS, sandbox, async (from, to) => {
+      for (let n = from; n < to; n++) {
+        const id = ids[n % ids.length]!;
+        await world.rollback(sandbox, id);
+        if (n % LOOK !== 0) continue;
+        assert.equal(await world.moment(sandbox), told.checkpoints.get(id));
+        await fork(sandbox, told.target);
+      }
+    });
+  });
+
+  it(`nor do forks, ${ROLLBACKS} of them and ${SIDE_BY_SIDE} at a time`, async () => {
+    const sandbox = await world.create();
+    const told = await world.begin(sandbox);
+    await world.grow(sandbox, told, 1);
+    const value = told.checkpoints.get(told.target)!;
+    await leaksNothing('forks', ROLLBACKS, sandbox, async (from, to) => {
+      const one = async (): Promise<void> => {
+        while (from < to) {
+          const looks = from++ % LOOK === 0;
+          await fork(sandbox, told.target, async (branch) => {
+            if (looks) assert.equal((await world.run(sandbox, 'echo "$X"', { branch })).trim(), value);
+          });
+        }
+      };
+      await Promise.all(Array.from({ length: SIDE_BY_SIDE }, one));
     });
   });
 });
