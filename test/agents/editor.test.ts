@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Connection } from '../../helper/client/connection.ts';
 import { AGENTS } from '../../helper/protocol/agents.ts';
 import { SETTINGS } from '../../src/ids.ts';
 import { HelperProcess, needsMachine } from '../daemon/helper-process.ts';
@@ -30,6 +31,8 @@ describe('agents in a real VS Code', function () {
   let place: string;
   let folder: string;
   let helper: HelperProcess;
+  let user: Connection;
+  let sandbox: string;
   let editor: Editor;
   const timeline = (until?: Parameters<Editor['treeRows']>[1]) => editor.treeRows('Checkpoint timeline', until);
   const sandboxes = (until?: Parameters<Editor['treeRows']>[1]) => editor.treeRows('Sandboxes', until);
@@ -46,8 +49,10 @@ describe('agents in a real VS Code', function () {
     folder = join(place, 'api-server');
     mkdirSync(join(folder, 'bin'), { recursive: true });
     mkdirSync(join(folder, '.vscode'));
-    copyFileSync(join(__dirname, 'programs/scripted.py'), join(folder, 'bin/claude'));
-    chmodSync(join(folder, 'bin/claude'), 0o755);
+    for (const name of ['claude', 'my-agent']) {
+      copyFileSync(join(__dirname, 'programs/scripted.py'), join(folder, 'bin', name));
+      chmodSync(join(folder, 'bin', name), 0o755);
+    }
     const tasks = [
       { label: 'outside', type: 'shell', command: 'echo from the task > task.txt', problemMatcher: [] },
       {
@@ -74,8 +79,8 @@ describe('agents in a real VS Code', function () {
     await editor.openContainer('Teleport Env');
     // Made as from a command line, where the program is on PATH; the editor takes its own from a login shell.
     const PATH = `${join(folder, 'bin')}:${process.env.PATH}`;
-    const user = await helper.connect();
-    await user.request('sandbox/create', { workspace: folder, env: { PATH } });
+    user = await helper.connect();
+    sandbox = (await user.request('sandbox/create', { workspace: folder, env: { PATH } })).sandbox.id;
     await sandboxes((rows) => rows[0]?.label === 'api-server' && /^running/.test(rows[0].description));
   });
   after(async () => {
@@ -83,9 +88,16 @@ describe('agents in a real VS Code', function () {
     await helper?.stop();
     if (place) rmSync(place, { recursive: true, force: true });
   });
-  afterEach(function () {
-    if (this.currentTest?.state === 'failed') console.error(helper.logText());
+  afterEach(async function () {
+    if (this.currentTest?.state !== 'failed') return;
+    console.error(helper.logText());
+    await editor.screenshot(`failed-agents-${this.currentTest.title.slice(0, 20)}`);
   });
+
+  const inside = async (line: string) => {
+    const { output } = await user.request('run', { sandbox, line, checkpoint: false });
+    return Buffer.from(output, 'base64').toString();
+  };
 
   it('runs one inside, after asking what comes along; each of its tool calls is an entry', async () => {
     await editor.command('teleportEnv.runAgent');
@@ -123,11 +135,50 @@ describe('agents in a real VS Code', function () {
     await timeline((rows) => rows.filter(({ label }) => /echo three/.test(label)).length === 2);
   });
 
+  it('runs another, by its command, with its key brought along; files that rest after a change are its steps', async () => {
+    await editor.command('teleportEnv.runAgent');
+    await editor.pick(/^Other/);
+    await editor.answer('my-agent --fast');
+    const signIn = await editor.dialog(/Bring the configuration and sign-in of Other along\?/);
+    assert.match(
+      signIn.text,
+      /ANTHROPIC_API_KEY\. They are copied into the sandbox, whose memory images hold them then\./,
+    );
+    await signIn.click('Bring along');
+    const rows = await timeline((all) => all.some(({ label }) => label === 'Other: three.txt'));
+    assert.deepEqual(
+      rows.map(({ label }) => label).filter((label) => label.startsWith('Other')),
+      ['Other: three.txt', 'Other: two.txt', 'Other: one.txt'],
+    );
+    assert.equal(JSON.parse(await inside('cat /tmp/given')).ANTHROPIC_API_KEY, 'not-a-key');
+  });
+
+  it('that is not in the sandbox is said to be missing, with what to do', async () => {
+    await editor.command('teleportEnv.runAgent');
+    await editor.pick(/^aider/);
+    const signIn = await editor.dialog(/Bring the configuration and sign-in of aider along\?/);
+    await signIn.click('Run without');
+    await (await editor.dialog(/api-server has no network\. aider has to reach its model\./)).click('Run without');
+    await (await editor.notification(/aider is not in the sandbox \(aider\).* install it inside/)).close();
+  });
+
+  it('a step of an agent that could not be kept is told, once', async () => {
+    // A traced process can't be carried.
+    const traced = 'import ctypes,os,time\\nif os.fork()==0: ctypes.CDLL(None).ptrace(0,0,0,0)\\ntime.sleep(100)';
+    await inside(`printf '${traced}' > /tmp/traced.py; python3 /tmp/traced.py & sleep 0.5`);
+    const call = JSON.stringify({ tool_name: 'Bash', tool_input: { command: 'x' } });
+    for (const _ of [1, 2]) await inside(`echo '${call}' | teleport-env hook codex`);
+    await (await editor.notification(/A step of Codex was not kept: /)).close();
+    assert.equal(await editor.page.locator('.notifications-toasts .notification-list-item').count(), 0);
+    await inside('pkill -f traced.py');
+  });
+
   it('sends what an agent outside runs inside, after showing the settings, and takes them back', async () => {
     await editor.command('teleportEnv.useForAgents');
     const question = await editor.dialog(/Send what agents run in terminals to api-server\?/);
     // What is written, and what is to be known of it, stands there before anything is.
     for (const said of [
+      'chat.tools.terminal.terminalProfile.linux = {"path":"/',
       `"CLAUDE_CODE_SHELL_PREFIX":"/`,
       `${OWN_SANDBOX} = "off"`,
       'VS Code’s own agent sandbox is on: commands in it can’t reach this one, so it is turned off here.',
@@ -141,6 +192,7 @@ describe('agents in a real VS Code', function () {
     const shell = (settings()['terminal.integrated.automationProfile.linux'] as { path: string }).path;
     const environment = settings()['terminal.integrated.env.linux'] as Record<string, string>;
     assert.equal(environment.CLAUDE_CODE_SHELL_PREFIX, shell);
+    assert.deepEqual(settings()['chat.tools.terminal.terminalProfile.linux'], { path: shell });
     assert.equal(settings()[OWN_SANDBOX], 'off');
     await editor.command('workbench.action.tasks.runTask');
     await editor.pick(/^outside/);

@@ -192,5 +192,8 @@ describe('what the editor’s own agents are given', function () {
       return found.length > 0;
     }, 60_000).catch((error) => assert.fail(`${error.message}: ${JSON.stringify(found)}`));
     assert.ok(found.some(({ name }) => /rollback/.test(name)));
+    // What only looks asks for no confirmation. The editor hands on the data, and not the text beside it.
+    await begin({ tool: found.find(({ name }) => /_log$/.test(name)).name, input: {} });
+    assert.equal(JSON.parse(await answer()).current, await current());
   });
 });

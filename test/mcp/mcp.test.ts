@@ -102,7 +102,7 @@ describe('the MCP server', () => {
 
   it('runs, looks, rolls back, and applies', async () => {
     const { data } = await ok('create');
-    assert.deepEqual([data.workspace, data.checkpoint], [ws, 'k0']);
+    assert.deepEqual([data.workspace, data.checkpoint, data.notes], [ws, 'k0', []]);
     const ran = await ok('run', {
       line: 'x=5; echo "$x $(printenv SECRET || echo none)" | tee c.txt; rm a.txt; false',
       note: 'why',

@@ -13,7 +13,7 @@ export interface Call {
 export interface Answer {
   /** For the model to read. */
   text: string;
-  /** The same as data. */
+  /** The same as data. Some clients (VS Code) hand this on instead of the text. */
   data: Record<string, unknown>;
   /** The sandbox it was about. */
   sandbox: string;

@@ -42,7 +42,7 @@ export const create = tool({
     const { id, name: called, workspace: folder } = room.use(made.sandbox);
     return {
       text: `Sandbox ${called} (${id}) holds a copy of ${folder}, at the same path inside. Checkpoint ${made.checkpoint} is its beginning.${notes.map((note) => ` Note: ${note}.`).join('')}`,
-      data: { sandbox: id, name: called, workspace: folder, checkpoint: made.checkpoint },
+      data: { sandbox: id, name: called, workspace: folder, checkpoint: made.checkpoint, notes },
       sandbox: id,
     };
   },
