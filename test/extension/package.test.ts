@@ -17,6 +17,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { payloadOf } from '../../src/connection/multipass/payload.ts';
 import { SETTINGS } from '../../src/ids.ts';
 import { needsMachine } from '../daemon/helper-process.ts';
 import { type Editor, startEditor } from '../vscode/harness.ts';
@@ -87,6 +88,39 @@ describe('the package', function () {
     assert.match(String(read('build/criu-aarch64/SOURCE')), /^Untried:/m);
     for (const name of ['criu', 'criu-aarch64'])
       assert.match(String(read(`build/${name}/LICENSE`)), /GNU GENERAL PUBLIC/);
+  });
+
+  it('brings all that a machine is set up with', async () => {
+    const place = mkdtempSync(join(tmpdir(), 'te-machine-'));
+    try {
+      const unpack = 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])';
+      execFileSync('python3', ['-c', unpack, vsix, place]);
+      for (const processor of ['x86_64', 'aarch64']) {
+        const parts: Buffer[] = [];
+        for await (const part of payloadOf(join(place, 'extension')).stream(processor)) parts.push(part);
+        const there = execFileSync('tar', ['-t'], { input: Buffer.concat(parts), maxBuffer: 1 << 26 })
+          .toString()
+          .split('\n');
+        const native = processor === 'aarch64' ? 'arm64' : 'x64';
+        assert.deepEqual(
+          [
+            'LICENSE.txt', // set-up puts it beside the helper
+            'package.json',
+            'dist/teleport-env.js',
+            `dist/node_modules/@koromix/koffi-linux-${native}/package.json`,
+            ...['criu', 'KEY', 'LICENSE', 'SOURCE'].map((name) => `build/criu/${name}`),
+            'build/init/teleport-init',
+            'helper/native/main.c',
+            'scripts/setup-linux.sh',
+            'multipass/provision.sh',
+          ].filter((name) => !there.includes(name)),
+          [],
+          processor,
+        );
+      }
+    } finally {
+      rmSync(place, { recursive: true, force: true });
+    }
   });
 
   describe('installed', function () {

@@ -42,12 +42,13 @@ export function stageExtension(dir: string): string {
     'build/criu',
     'build/criu-aarch64',
     'build/init',
+    'helper/native',
     'scripts/criu',
     'scripts/build-criu.sh',
     'scripts/build-init.sh',
     'scripts/setup-linux.sh',
   ]) {
-    const to = join(dir, part);
+    const to = join(dir, part === 'LICENSE' ? 'LICENSE.txt' : part);
     mkdirSync(dirname(to), { recursive: true });
     if (existsSync(join(root, part)) && !existsSync(to)) symlinkSync(join(root, part), to);
   }

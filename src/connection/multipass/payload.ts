@@ -10,6 +10,7 @@ import { walk } from './workspace/walk.ts';
 const PARTS = [
   'package.json',
   'LICENSE',
+  'LICENSE.txt', // what a package calls it
   'dist/package.json',
   'dist/teleport-env.js',
   'dist/node_modules',
