@@ -165,12 +165,12 @@ describe('agents in a real VS Code', function () {
   it('a step of an agent that could not be kept is told, once', async () => {
     // A traced process can't be carried.
     const traced = 'import ctypes,os,time\\nif os.fork()==0: ctypes.CDLL(None).ptrace(0,0,0,0)\\ntime.sleep(100)';
-    await inside(`printf '${traced}' > /tmp/traced.py; python3 /tmp/traced.py & sleep 0.5`);
+    await inside(`printf '${traced}' > /tmp/traced.py; python3 /tmp/traced.py & echo $! > /tmp/traced.pid; sleep 0.5`);
     const call = JSON.stringify({ tool_name: 'Bash', tool_input: { command: 'x' } });
     for (const _ of [1, 2]) await inside(`echo '${call}' | teleport-env hook codex`);
     await (await editor.notification(/A step of Codex was not kept: /)).close();
     assert.equal(await editor.page.locator('.notifications-toasts .notification-list-item').count(), 0);
-    await inside('pkill -f traced.py');
+    await inside('kill $(cat /tmp/traced.pid)');
   });
 
   it('sends what an agent outside runs inside, after showing the settings, and takes them back', async () => {

@@ -84,6 +84,23 @@ export class FakeWorld {
     return readFileSync(file, 'utf8');
   }
 
+  /** An ssh that leads in: its last word is a line for the far shell, as of a real one. @returns its path */
+  ssh(): string {
+    const path = join(this.dir, 'ssh');
+    const places = ['/etc/', '/var/lib/', '/workspaces', '/usr/local/bin/teleport-env'];
+    const mapped = places.map((place) => `-e 's#${place}#${this.guest}${place}#g'`).join(' ');
+    writeFileSync(
+      path,
+      `#!/bin/sh
+for line; do :; done
+echo "$line" >>'${this.dir}/ssh-lines'
+HOME='${this.dir}' PATH='${this.dir}':"$PATH" exec sh -c "$(printf '%s' "$line" | sed ${mapped})"
+`,
+    );
+    chmodSync(path, 0o755);
+    return path;
+  }
+
   calls(verb: string): string[][] {
     return this.scenario.calls.filter((call) => call[0] === verb);
   }
