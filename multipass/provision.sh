@@ -30,7 +30,8 @@ wanted='git:git make:build-essential g++:build-essential python3:python3 mkfs.xf
 install_packages() {
   missing=
   for pair in $wanted; do
-    command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
+    command -v "${pair%%:*}" >/dev/null && continue
+    case "$missing " in *" ${pair#*:} "*) ;; *) missing="$missing ${pair#*:}" ;; esac
   done
   [ -n "$missing" ] || return 0
   step 1 "Installing$missing"

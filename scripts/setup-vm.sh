@@ -7,23 +7,38 @@
 #   TELEPORT_ENV_VM_ARCH=arm64
 #                            a guest for the other processor, in build/vm-arm64. Its packages are configured by
 #                            emulation: quarter of an hour.
+#   TELEPORT_ENV_VM_SUITE=trixie
+#                            a guest of another release, in build/vm-trixie, which gets Node from its own packages. With
+#                            it comes that release's QEMU, since kernels from 6.12 on crash in that of Debian 12.
 #   TELEPORT_ENV_CACHE=DIR   where the cache lives (default: /var/cache/teleport-env, or ~/.cache/teleport-env for
 #                            users who may not write there). About 1.5 GB and three minutes on two cores.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 arch=${TELEPORT_ENV_VM_ARCH:-amd64}
-case $arch in
-  amd64) link=$root/build/vm system=x86_64 qemu_package=qemu-system-x86 ;;
-  arm64) link=$root/build/vm-arm64 system=aarch64 qemu_package=qemu-system-arm ;;
-  *) echo "vm: no guest for $arch" >&2; exit 1 ;;
+SUITE=${TELEPORT_ENV_VM_SUITE:-bookworm}
+case $arch-$SUITE in
+  amd64-bookworm) link=$root/build/vm ;;
+  arm64-bookworm) link=$root/build/vm-arm64 ;;
+  amd64-*) link=$root/build/vm-$SUITE ;;
+  *) echo "vm: no $SUITE guest for $arch" >&2; exit 1 ;;
 esac
-SUITE=bookworm
+case $arch in
+  amd64) system=x86_64 qemu_package=qemu-system-x86 ;;
+  arm64) system=aarch64 qemu_package=qemu-system-arm ;;
+esac
 # What an Ubuntu image has that Multipass would boot, and what provisioning would spend minutes of emulated CPU on. Curl is
 # not among it, so that something is installed, but its library is. The lists of packages stay, as apt has digested them:
 # reading new ones takes a minute there.
 PACKAGES=systemd,systemd-sysv,dbus,udev,kmod,iproute2,procps,openssh-server,sudo,ca-certificates,cloud-init,python3
-PACKAGES=$PACKAGES,linux-image-cloud-$arch,zstd,e2fsprogs,xfsprogs,git,build-essential,locales-all,libcurl4,nftables
+PACKAGES=$PACKAGES,linux-image-cloud-$arch,zstd,e2fsprogs,xfsprogs,git,build-essential,locales-all,nftables
+case $SUITE in
+  bookworm) PACKAGES=$PACKAGES,libcurl4 ;;
+  *) PACKAGES=$PACKAGES,libcurl4t64 ;;
+esac
+
+# A copy of sid is old soon, and a guest's clock may be ahead of it.
+APT_DATES='Acquire::Check-Valid-Until "false"'
 
 say() { printf 'vm: %s\n' "$*"; }
 die() { printf 'vm: %s\n' "$*" >&2; exit 1; }
@@ -31,7 +46,7 @@ die() { printf 'vm: %s\n' "$*" >&2; exit 1; }
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || die "this guest is for Linux on x86_64, not $(uname -s) on $(uname -m)"
 [ "$(id -u)" = 0 ] || die 'building the guest takes root: mmdebstrap unpacks packages as their owners'
 node=$(command -v node) || die 'node is missing: install Node 20 or later first'
-key=vm-$({ cat "$0"; node --version; echo "$arch"; } | sha256sum | cut -c1-16)
+key=vm-$({ cat "$0"; node --version; echo "$arch $SUITE"; } | sha256sum | cut -c1-16)
 
 # The first of these that has it, else the first that can be made.
 find_cache() {
@@ -81,12 +96,22 @@ node_for_guest() {
   echo "$part/package/bin/node"
 }
 
-# The mirrors that this machine's apt uses for the suite; elsewhere Debian's own.
-sources() {
-  found=$(apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) main|$(ORIGIN)' 'Created-By: Packages' 2>/dev/null |
-    sed -n "s/^\(deb [^ ]* ${SUITE}[a-z-]* main\)|Debian\$/\1/p" | sort -u)
-  if [ -z "$found" ]; then echo "setup-vm: apt knows no Debian mirror to make a $SUITE guest from" >&2; return 1; fi
-  echo "$found"
+sources() { "$root/scripts/debian-mirrors.sh" "$SUITE"; }
+
+# Beside the guest, as a folder of its own that runs by its own loader, whatever this machine's C library is.
+qemu_of_suite() {
+  say "unpacking $SUITE's QEMU"
+  sources | nice mmdebstrap --variant=extract --mode=root --aptopt="$APT_DATES" --include="$qemu_package" \
+    --dpkgopt='path-exclude=/usr/share/doc/*' "$SUITE" "$part/qemu-root" - >"$part/qemu.log" 2>&1 ||
+    { tail -20 "$part/qemu.log" >&2; die "what there is stands in $part"; }
+  cat >"$part/qemu" <<'RUN'
+#!/bin/sh
+of=$(dirname "$0")/qemu-root
+libraries=$of/usr/lib/x86_64-linux-gnu
+exec "$of/usr/lib64/ld-linux-x86-64.so.2" --library-path "$libraries:$libraries/systemd" "$of/usr/bin/qemu-system-x86_64" \
+  -L "$of/usr/share/qemu" -L "$of/usr/share/seabios" "$@"
+RUN
+  chmod 755 "$part/qemu"
 }
 
 build_guest() {
@@ -108,14 +133,20 @@ cloud_config_modules: [runcmd]
 cloud_final_modules: [package_update_upgrade_install, scripts_user, final_message]
 CFG
   [ "$arch" = amd64 ] || emulate
-  cp "$(node_for_guest)" "$part/overlay/usr/bin/node"
+  own_node=''
+  if [ "$SUITE" = bookworm ]; then
+    # Its own is too old.
+    cp "$(node_for_guest)" "$part/overlay/usr/bin/node"
+    own_node='chown root:root "$1/usr/bin/node"'
+  else qemu_of_suite; fi
   mkdir -p "$part/overlay/etc/systemd/network"
   printf '[Match]\nName=e*\n[Network]\nDHCP=yes\n' >"$part/overlay/etc/systemd/network/10-dhcp.network"
-  sources | nice mmdebstrap --variant=minbase --mode=root --architectures="$arch" --skip=cleanup/apt/lists --skip=cleanup/apt/cache --include="$PACKAGES" \
+  sources | nice mmdebstrap --variant=minbase --mode=root --architectures="$arch" --aptopt="$APT_DATES" --skip=cleanup/apt/lists --skip=cleanup/apt/cache --include="$PACKAGES" \
     --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --customize-hook="cp -r '$part/overlay/.' \"\$1/\"" \
-    --customize-hook='chown root:root "$1/usr/bin/node"; chown -R root:root "$1/etc/cloud"; echo guest >"$1/etc/hostname"' \
+    --customize-hook="${own_node:-true}" \
+    --customize-hook='chown -R root:root "$1/etc/cloud"; echo guest >"$1/etc/hostname"' \
     --customize-hook='echo "/dev/vda / ext4 defaults 0 1" >"$1/etc/fstab"; : >"$1/etc/machine-id"' \
     --customize-hook='rm -f "$1/etc/resolv.conf"; echo "nameserver 10.0.2.3" >"$1/etc/resolv.conf"' \
     --customize-hook='rm -f "$1"/etc/ssh/ssh_host_*; chroot "$1" systemctl enable systemd-networkd ssh' \

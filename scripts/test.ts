@@ -65,6 +65,7 @@ function setUp(): void {
     'setup-test-programs.sh',
     'setup-vscode.sh',
     'setup-agent.sh',
+    'setup-roots.sh',
     'setup-vm.sh',
   ]) {
     const path = join(root, 'scripts', script);

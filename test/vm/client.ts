@@ -1,10 +1,15 @@
 /** What the extension's connection is over VS Code's client library, over plain JSON-RPC: the same place, the same wire. */
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createMessageConnection, StreamMessageReader, StreamMessageWriter } from 'vscode-jsonrpc/node';
+import {
+  createMessageConnection,
+  type Disposable,
+  StreamMessageReader,
+  StreamMessageWriter,
+} from 'vscode-jsonrpc/node';
 import type { BridgeMethod, BridgeParams, BridgeResult } from '../../helper/protocol/bridge.ts';
 import { ERRORS } from '../../helper/protocol/errors.ts';
-import type { Method, Params, Result } from '../../helper/protocol/methods.ts';
+import type { Method, NotificationName, NotificationParams, Params, Result } from '../../helper/protocol/methods.ts';
 import { toHelperError } from '../../src/connection/errors.ts';
 import type { Place } from '../../src/connection/place.ts';
 import type { Wire } from '../../src/connection/wire.ts';
@@ -17,6 +22,7 @@ const CODES = new Set(Object.keys(ERRORS));
 export interface Client {
   ask<M extends Method | BridgeMethod>(method: M, params: ParamsOf<M>): Promise<ResultOf<M>>;
   readonly told: { name: string; params: unknown }[];
+  onNotification<N extends NotificationName>(name: N, listener: (params: NotificationParams<N>) => void): Disposable;
   /** The place gave the connection up, for this reason. */
   readonly lost: Promise<string>;
   close(): Promise<void>;
@@ -30,7 +36,12 @@ export async function connect(place: Place): Promise<Client & { handshake: Bridg
   const ended = new Promise((resolve) => child.once('exit', resolve));
   const rpc = createMessageConnection(new StreamMessageReader(child.stdout), new StreamMessageWriter(child.stdin));
   const told: Client['told'] = [];
-  rpc.onNotification((name, params) => void told.push({ name, params: Array.isArray(params) ? params[0] : params }));
+  const listening = new Set<(name: string, params: unknown) => void>();
+  rpc.onNotification((name, params) => {
+    const one = { name, params: Array.isArray(params) ? params[0] : params };
+    told.push(one);
+    for (const listener of listening) listener(one.name, one.params);
+  });
   rpc.listen();
   const plain: Wire = {
     get alive() {
@@ -62,6 +73,11 @@ export async function connect(place: Place): Promise<Client & { handshake: Bridg
   return {
     ask,
     told,
+    onNotification: (wanted, listener) => {
+      const one = (name: string, params: unknown) => name === wanted && listener(params as never);
+      listening.add(one);
+      return { dispose: () => void listening.delete(one) };
+    },
     lost,
     handshake,
     close: async () => {

@@ -12,6 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Machine } from '../../src/connection/multipass/machine.ts';
 import { multipassPlace } from '../../src/connection/multipass/place.ts';
 import type { Place } from '../../src/connection/place.ts';
+import { type Dialler, Forward } from '../../src/ports/forward.ts';
 import { isSetUp } from '../vscode/paths.ts';
 import { connect } from './client.ts';
 import { Journey, storageOf, userData } from './editor.ts';
@@ -190,6 +191,18 @@ describe('a real virtual machine', function () {
       'a=$(cat count); sleep 2; b=$(cat count); echo $((b > a)); kill -0 $(cat pid) && ls src',
     );
     assert.match(output, /^1\r?\nna.*ve\.txt\r?\nnew\.txt/);
+  });
+
+  it('a port in it is reached from this host', async () => {
+    await run('(cd src && exec python3 -m http.server --bind 127.0.0.1 8321) >/dev/null 2>&1 &');
+    await run(
+      'until python3 -c "import socket; socket.create_connection((\'127.0.0.1\', 8321))" 2>&-; do sleep 0.2; done',
+    );
+    const forward = await Forward.open(client! as unknown as Dialler, { sandbox, port: 8321 });
+    const page = await timed('a page through it', () => fetch(`http://127.0.0.1:${forward.local}/new.txt`));
+    assert.equal(await page.text(), 'from the sandbox\n');
+    forward.dispose();
+    await run('kill %%');
   });
 
   it('applies to the folder of this host, with the conflict check', async () => {

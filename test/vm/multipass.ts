@@ -107,7 +107,7 @@ function existing(name: string | undefined): Guest {
 
 function summary(guest: Guest) {
   const { name, state, address } = guest.record!;
-  return { ipv4: state === 'Running' ? [address] : [], name, release: 'Debian 12 (stand-in)', state };
+  return { ipv4: state === 'Running' ? [address] : [], name, release: 'Debian (stand-in)', state };
 }
 
 /** As multipass does: asked inside, and empty while it doesn't run. */

@@ -6,10 +6,12 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MARK } from '../vscode/server.ts';
 
+const { TELEPORT_ENV_VM_ARCH, TELEPORT_ENV_VM_SUITE, TELEPORT_ENV_VM_IMAGE } = process.env;
 /** `arm64`: the guest is one for the other processor (`scripts/setup-vm.sh` says how it is built). */
-const ARCH = process.env.TELEPORT_ENV_VM_ARCH === 'arm64' ? 'arm64' : 'amd64';
-export const IMAGE =
-  process.env.TELEPORT_ENV_VM_IMAGE ?? resolve(__dirname, '../../build', ARCH === 'arm64' ? 'vm-arm64' : 'vm');
+const ARCH = TELEPORT_ENV_VM_ARCH === 'arm64' ? 'arm64' : 'amd64';
+/** Of another release where one is named. */
+const BUILT = ['vm', ARCH === 'arm64' && ARCH, TELEPORT_ENV_VM_SUITE].filter(Boolean).join('-');
+export const IMAGE = TELEPORT_ENV_VM_IMAGE ?? resolve(__dirname, '../../build', BUILT);
 const HARDWARE = {
   amd64: {
     program: 'qemu-system-x86_64',
@@ -87,9 +89,12 @@ export class Guest {
     const image = record.image ?? IMAGE;
     const address = freeAddress(this.home, record.address);
     const file = (name: string) => join(this.#dir, name);
+    // That of the guest's release, where this machine's is too old for its kernel.
+    const own = join(image, 'qemu');
+    const program = existsSync(own) ? own : HARDWARE.program;
     const drive = (path: string, more: string) => `file=${path},if=virtio,${more}`;
     run('nice', [
-      ...['-n', '10', HARDWARE.program, '-name', this.name, '-display', 'none', '-daemonize', '-no-reboot'],
+      ...['-n', '10', program, '-name', this.name, '-display', 'none', '-daemonize', '-no-reboot'],
       ...[...HARDWARE.machine, '-accel', 'tcg,thread=multi'],
       ...['-smp', String(Math.min(record.cpus, 2)), '-m', record.memory],
       ...['-kernel', join(image, 'kernel'), '-initrd', join(image, 'initrd')],
