@@ -40,6 +40,7 @@ unpack() {
   "$root/scripts/debian-mirrors.sh" "$suite" | nice mmdebstrap --variant=minbase --mode=root --include="$HAS" \
     --skip=cleanup/apt/lists --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='Acquire::Languages "none"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --dpkgopt=force-unsafe-io \
     --customize-hook='chroot "$1" apt-get clean' \
     --customize-hook="chroot \"\$1\" apt-get -qq install -y --no-install-recommends --download-only $GETS" \
     --customize-hook="mv \"\$1\"/var/cache/apt/archives/*.deb '$part/archives/'" \

@@ -62,6 +62,24 @@ export function kernelOptions(config: string | undefined): Need {
   return { ...need, status: 'ok', detail: 'all on' };
 }
 
+/**
+ * Null where nothing is to be said of it. A container's root, and that of a system started from a medium, is an overlay itself; of a
+ * file that is mapped through two of them the kernel names the inner one, which no branch has mounted (seen with 6.18).
+ *
+ * @param mountinfo /proc/self/mountinfo
+ */
+export function systemRoot(mountinfo: string): Need | null {
+  const lines = mountinfo.split('\n').filter((line) => line.split(' ')[4] === '/');
+  if (!/ - overlay /.test(lines.at(-1) ?? '')) return null;
+  return {
+    id: 'system-root',
+    title: 'System root',
+    status: 'warning',
+    detail: 'is an overlay itself, as in a container: processes in sandboxes that stand on it can’t be saved',
+    remedy: 'give sandboxes another base: teleport-env up --base FOLDER, the root of a system on a disk',
+  };
+}
+
 /** Bit of each in a capability set. Source: linux/capability.h. */
 const CAPABILITIES = {
   CHOWN: 0,

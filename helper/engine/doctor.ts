@@ -21,7 +21,7 @@ import { promisify } from 'node:util';
 import type { Need } from '../protocol/model.ts';
 import { findCgroup2 } from './cgroup.ts';
 import type { CheckResult } from './criu-check.ts';
-import { capabilities, kernelOptions, surroundings } from './doctor-facts.ts';
+import { capabilities, kernelOptions, surroundings, systemRoot } from './doctor-facts.ts';
 import { OVERLAY_OPTIONS } from './init.ts';
 import { ficlone, mount, umount2 } from './syscalls.ts';
 import type { Volume } from './volume.ts';
@@ -53,6 +53,7 @@ export async function doctor(patient: Patient): Promise<Need[]> {
     patient.criu === undefined ? null : criu(patient.criu),
     ptrace(),
     root ? await userNamespaces() : null,
+    systemRoot(read('/proc/self/mountinfo') ?? ''),
     root ? overlay(patient.volume?.path) : filesystem('overlay', 'Overlay', 'overlay'),
     loop(),
     volumeTools(),

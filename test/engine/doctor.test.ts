@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import type { CheckResult } from '../../helper/engine/criu-check.ts';
 import { doctor } from '../../helper/engine/doctor.ts';
-import { capabilities, kernelOptions, surroundings } from '../../helper/engine/doctor-facts.ts';
+import { capabilities, kernelOptions, surroundings, systemRoot } from '../../helper/engine/doctor-facts.ts';
 import { Need } from '../../helper/protocol/model.ts';
 import { makeVolume, volumeMissing } from './volume.ts';
 
@@ -42,6 +42,22 @@ describe('the machine', () => {
     ].map(surroundings);
     for (const need of missing) assert.ok(need.status === 'missing' && need.remedy, need.detail);
     assert.equal(surroundings({ ...linux, release: '5.14.0' }).status, 'ok');
+  });
+});
+
+describe('the system’s root', () => {
+  const disk = '26 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw\n27 26 0:22 / /proc rw - proc proc rw\n';
+  const image = '940 26 0:63 / / rw,relatime - overlay overlay rw,lowerdir=/l,upperdir=/u,workdir=/w\n';
+
+  it('is warned of where it is an overlay: another base is wanted then', () => {
+    const need = systemRoot(disk + image)!;
+    assert.equal(need.status, 'warning');
+    assert.match(need.remedy!, /--base/);
+  });
+
+  it('is nothing to talk of elsewhere, whatever else is an overlay', () => {
+    for (const fine of [disk, image + disk, disk + image.replace(' / / ', ' / /var/lib/x ')])
+      assert.equal(systemRoot(fine), null);
   });
 });
 
