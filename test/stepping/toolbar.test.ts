@@ -135,6 +135,7 @@ describe('the debug toolbar', function () {
       (await page.locator('.editor-instance').first().getAttribute('data-mode-id')) ?? '',
       /teleport-env-run|^$/,
     );
+    await page.locator('.squiggly-hint').first().waitFor({ timeout: 20_000 });
     await editor.screenshot('stepping-lenses');
   });
 
