@@ -214,7 +214,7 @@ Description=Teleport Env helper: takes sandboxes back, files and live processes
 After=local-fs.target
 
 [Service]
-ExecStart=$run_node --max-semi-space-size=1 --always-sparkplug $opt/$version/teleport-env.js serve
+ExecStart=$run_node --max-semi-space-size=1 --always-sparkplug --no-flush-bytecode $opt/$version/teleport-env.js serve
 Restart=on-failure
 # Its end is not the end of the sandboxes, which live in control groups of their own.
 KillMode=process

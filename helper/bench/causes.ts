@@ -47,8 +47,9 @@ function specialCause(row: Row, rows: readonly Row[]): Explanation | null {
     return {
       cause:
         `of ${middle(row)} ms: ${helper} until PID 1 answers, ${round(reply - helper)} for the helper to be woken, to read and to answer, ` +
-        `${round(middle(row) - reply)} for the shell. Eight times in a row a sleeping process is woken`,
-      needs: 'fewer processes in a row: a client that speaks with PID 1 itself',
+        `${round(middle(row) - reply)} more for the shell, which finds its line when it wakes. Nearly all of it is code that runs after a rest`,
+      needs:
+        'less code on the way, in the helper above all: waking the processes themselves is some hundredths of a millisecond each',
     };
   }
   if (row.figure === 'rollback' && row.subject === COLD)

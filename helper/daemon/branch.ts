@@ -26,6 +26,10 @@ export class Branch {
   readonly agents = new Map<number, string>();
   /** Nothing was asked of it since its checkpoint. */
   unasked = false;
+  /** It was to be the head, and never answered. */
+  lost = false;
+  /** Host pids of one that stands still. */
+  private asleep: number[] | null = null;
   private retired: Promise<Steps> | null = null;
   private successor: Branch | null = null;
   /** What its network was made for; null where nobody knows. */
@@ -75,8 +79,18 @@ export class Branch {
     return this.successor?.latest ?? this;
   }
 
+  /** A standby: frozen, its processes stay the same ones until `wake`. */
+  standsStill(): void {
+    this.asleep = this.live.cgroup.pids();
+  }
+
+  wake(): void {
+    this.live.cgroup.thaw();
+    this.asleep = null;
+  }
+
   pids(): Pid[] {
-    return this.live.cgroup.pids().map((host) => ({
+    return (this.asleep ?? this.live.cgroup.pids()).map((host) => ({
       host,
       get inner() {
         return innerPid(host) ?? 0;

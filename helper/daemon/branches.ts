@@ -281,13 +281,17 @@ export class Branches {
       writeRecord(ground.layout.file, branch.record);
       faultPoint('branch:recorded', live.pid);
       if (role !== 'standby') {
-        await branch.sessions.start();
+        const answered = branch.sessions.start();
+        answered.catch(() => {}); // told below
+        branch.shell.attachAhead();
+        await answered;
         faultPoint('branch:answers', live.pid);
         steps.done('init answers');
         this.enlist(branch);
       } else {
         await branch.sessions.connectAhead();
         branch.shell.attachAhead();
+        branch.standsStill();
       }
       return branch;
     } catch (cause) {
@@ -311,11 +315,15 @@ export class Branches {
     return new TeleportError('restoreFailed', text, { cause: error });
   }
 
-  /** A standby if there is one (about a millisecond), else a restore. */
+  /**
+   * A standby if there is one (about a millisecond), else a restore.
+   * @param waking is told of a standby before it is thawed: what is written to it until then, it finds when it wakes
+   */
   async obtain(
     checkpoint: string,
     role: 'head' | 'fork',
     steps: Steps,
+    waking?: (branch: Branch) => void,
   ): Promise<{ branch: Branch; path: 'warm' | 'cold' }> {
     const manifest = this.catalogue.get(checkpoint);
     if (manifest.broken)
@@ -331,7 +339,11 @@ export class Branches {
         // Else a running standby means, to the next helper, that the head went there.
         if (role === 'fork') standby.update({ role });
         this.gateway?.listen(standby);
-        standby.live.cgroup.thaw();
+        if (waking) {
+          waking(standby);
+          await new Promise<void>((written) => process.nextTick(written));
+        }
+        standby.wake();
         faultPoint('head:thawed', standby.live.pid);
         const answered = standby.sessions.start();
         answered.catch(() => {}); // told below
@@ -345,6 +357,7 @@ export class Branches {
         return { branch: standby, path: 'warm' };
       } catch (error) {
         this.live.delete(standby.id);
+        standby.lost = true;
         this.state.around.log(`${this.state.record.id}/${standby.id}: standby lost: ${(error as Error).message}`);
         this.state.later(() => standby.end('standby lost'));
       }

@@ -42,6 +42,8 @@ export class Sandbox {
   private readonly work = new Mutex();
   /** Settles when the head is no longer being replaced. */
   private moving: Promise<unknown> = Promise.resolve();
+  /** The standby that is to be the head, null where it is none. */
+  private waking: Promise<Branch | null> = Promise.resolve(null);
 
   constructor(record: SandboxRecord, layout: SandboxLayout, around: Surroundings) {
     this.state = new SandboxState(record, layout, around);
@@ -169,6 +171,22 @@ export class Sandbox {
     return this.branches.get(id);
   }
 
+  /**
+   * The same for a line of the persistent shell: that of a standby has it before it wakes. Should the standby be lost (it never
+   * answered), the line goes to the branch that is made in its place.
+   */
+  async inShell<T>(work: (branch: Branch) => Promise<T>): Promise<T> {
+    const standby = await this.waking;
+    if (!standby) return await work(await this.branch());
+    try {
+      return await work(standby);
+    } catch (error) {
+      await this.moving; // by then it is known
+      if (!standby.lost) throw error;
+      return await work(await this.branch());
+    }
+  }
+
   /** Something of ours in the files of a branch: never in the middle of a checkpoint, which has all of it or nothing. */
   edit<T>(branch: string | undefined, work: (branch: Branch) => Promise<T>): Promise<T> {
     return this.work.run(() => {
@@ -264,9 +282,11 @@ export class Sandbox {
     cause: 'rollback' | 'undo' = 'rollback',
   ): Promise<HeadMoved> {
     const steps = new Steps();
-    return this.move(async () => {
+    return this.move(async (waking) => {
       this.catalogue.get(checkpoint);
-      return await this.moveHead(steps, cause, options.discard, () => this.branches.obtain(checkpoint, 'head', steps));
+      return await this.moveHead(steps, cause, options.discard, () =>
+        this.branches.obtain(checkpoint, 'head', steps, waking),
+      );
     });
   }
 
@@ -290,9 +310,18 @@ export class Sandbox {
     });
   }
 
-  private move<T>(work: () => Promise<T>): Promise<T> {
-    const moved = this.work.run(work);
-    this.moving = moved.catch(() => {}); // told to whoever asked for it
+  private move<T>(work: (waking: (branch: Branch) => void) => Promise<T>): Promise<T> {
+    let waking!: (branch: Branch | null) => void;
+    this.waking = new Promise((resolve) => {
+      waking = resolve;
+    });
+    const own = this.waking;
+    const moved = this.work.run(() => work(waking));
+    const over = (): void => {
+      waking(null);
+      if (this.waking === own) this.waking = Promise.resolve(null);
+    };
+    this.moving = moved.then(over, over); // a failure is told to whoever asked for it
     return moved;
   }
 

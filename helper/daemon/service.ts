@@ -34,6 +34,7 @@ import { NO_USAGE } from '../protocol/usage.ts';
 import { FORMAT, SandboxRecord } from '../sandbox/records.ts';
 import { collect } from '../sandbox/tree.ts';
 import { Bases } from './bases.ts';
+import type { Branch } from './branch.ts';
 import { type Client, paced } from './client.ts';
 import { checkWorkspacePath, copyIn } from './copy-in.ts';
 import { fileHandlers } from './files.ts';
@@ -43,6 +44,7 @@ import { nameAndHome, payloadOf, ROOT_INSIDE } from './owner.ts';
 import { portsOf } from './ports.ts';
 import { Sandbox } from './sandbox.ts';
 import { AFTER_REPLY_MS, type Surroundings } from './sandbox-state.ts';
+import type { Ran } from './shell.ts';
 import { readRecord } from './store.ts';
 import { Watches } from './watches.ts';
 import { whyFailed } from './why.ts';
@@ -506,9 +508,24 @@ export class Service {
     },
     run: async (params, client, signal) => {
       const sandbox = this.find(client, params.sandbox);
-      const asked = await sandbox.branch(params.branch);
-      sandbox.branches.expect(params.expect);
-      if (params.undoOnFail && asked.id !== sandbox.record.head)
+      const inShell = async (asked: Branch): Promise<{ branch: Branch; undoTo: string | null; ran: Ran }> => {
+        sandbox.branches.expect(params.expect);
+        const undoTo = params.undoOnFail ? await sandbox.before(params.line, asked) : null;
+        const branch = asked.latest;
+        branch.unasked = false;
+        const ran = await branch.shell.run(params.line, {
+          timeoutMs: params.timeoutMs,
+          signal,
+          processes: () => branch.latest.pids(),
+          stream: params.stream
+            ? paced((data) => client.notify('run/output', { stream: params.stream!, data: data.toString('base64') }))
+            : undefined,
+        });
+        return { branch, undoTo, ran };
+      };
+      const ofHead = params.branch === undefined && !params.undoOnFail;
+      const asked = ofHead ? null : await sandbox.branch(params.branch);
+      if (params.undoOnFail && asked?.id !== sandbox.record.head)
         throw new TeleportError(
           'invalidRequest',
           'a live fork is not taken back: only the head has an undo on failure',
@@ -516,17 +533,7 @@ export class Service {
             hint: 'discard the fork, or run the line in the head',
           },
         );
-      const undoTo = params.undoOnFail ? await sandbox.before(params.line, asked) : null;
-      const branch = asked.latest;
-      branch.unasked = false;
-      const ran = await branch.shell.run(params.line, {
-        timeoutMs: params.timeoutMs,
-        signal,
-        processes: () => branch.latest.pids(),
-        stream: params.stream
-          ? paced((data) => client.notify('run/output', { stream: params.stream!, data: data.toString('base64') }))
-          : undefined,
-      });
+      const { branch, undoTo, ran } = await (asked ? inShell(asked) : sandbox.inShell(inShell));
       const { exitCode, durationMs, truncated } = ran;
       const hint = whyFailed(ran, sandbox.record);
       const answer = {

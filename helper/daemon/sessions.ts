@@ -35,6 +35,25 @@ interface Link {
   inTurn: Promise<unknown>;
 }
 
+/**
+ * Input for a session that is only being attached to. It goes out right behind the request, so that PID 1 finds both at once; where
+ * that is refused, so is this.
+ */
+export class Behind {
+  private connection: InitConnection | null = null;
+  private readonly input: Buffer[] = [];
+
+  write(data: Buffer): void {
+    if (this.connection) this.connection.write(data);
+    else this.input.push(data);
+  }
+
+  goesTo(connection: InitConnection): void {
+    this.connection = connection;
+    for (const data of this.input.splice(0)) connection.write(data);
+  }
+}
+
 export class Sessions {
   private readonly pid: number;
   private readonly links = new Map<string, Link>();
@@ -221,8 +240,8 @@ export class Sessions {
   }
 
   /** Adds a listener; answers what a terminal has shown. @throws TeleportError `unknownSession` */
-  attach(id: string, listener: Listener): Promise<Buffer> {
-    return this.oneByOne(id, () => this.attachNow(id, listener));
+  attach(id: string, listener: Listener, behind?: Behind): Promise<Buffer> {
+    return this.oneByOne(id, () => this.attachNow(id, listener, behind));
   }
 
   /** Two at once would each make a link of their own, and who has the one that is not kept would hear nothing more. */
@@ -236,7 +255,7 @@ export class Sessions {
     }
   }
 
-  private attachNow(id: string, listener: Listener): Promise<Buffer> {
+  private attachNow(id: string, listener: Listener, behind?: Behind): Promise<Buffer> {
     return this.passing(async () => {
       const link: Link = this.links.get(id) ?? {
         id,
@@ -256,7 +275,9 @@ export class Sessions {
       // even before the last of that.
       const fresh = await this.connect(link, Promise.all([listening, older?.done]));
       try {
-        const scrollback = await fresh.attach(id, 'all');
+        const answered = fresh.attach(id, 'all');
+        behind?.goesTo(fresh);
+        const scrollback = await answered;
         this.unattended.delete(id);
         const { exitCode } = link;
         if (exitCode !== null) {

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { kill } from '../engine/syscalls.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import { Mutex } from './mutex.ts';
-import type { Listener, Sessions } from './sessions.ts';
+import { Behind, type Listener, type Sessions } from './sessions.ts';
 
 /** The shell's session in every branch. */
 export const SHELL_SESSION = 'x0';
@@ -49,9 +49,30 @@ interface Current {
   stream?: (data: Buffer) => void | Promise<void>;
   done(exitCode: number): void;
   fail(error: Error): void;
+  begun: number;
+  earlier: Earlier;
   /** The shell that hears of it, as long as it is under way. */
   holder: Shell;
   over: Promise<unknown>;
+}
+
+/** A line that takes longer can be interrupted sooner than it looks for what ran before it. */
+const LOOK_MS = 10;
+
+/** What ran before a line, by the pids inside, which stay the same when the branch is replaced. */
+class Earlier {
+  private readonly here: Pid[];
+  private found: ReadonlySet<number> | undefined;
+
+  constructor(here: Pid[]) {
+    this.here = here;
+  }
+
+  /** Looked up at the first call: that takes as long as a short line does, which never needs it. */
+  get pids(): ReadonlySet<number> {
+    this.found ??= new Set(this.here.map(({ inner }) => inner));
+    return this.found;
+  }
 }
 
 /** A process of the branch: its pid on the host, and inside, where it is the same after a restore. */
@@ -69,8 +90,8 @@ export class Shell {
   private leftover: Buffer[] = [];
   private bookkeeping = '';
   private attached = false;
-  /** Attaching, or it was tried. */
-  private ahead = false;
+  /** `done`: whether there is one. */
+  private attaching: { behind: Behind; done: Promise<boolean> } | null = null;
   private count = 0;
 
   /** What the shell was told of them last; undefined: nothing is known, it comes out of an image. */
@@ -126,31 +147,46 @@ export class Shell {
 
   /** Of a branch that stands by or just woke: its shell, if it has one, is likely to be wanted at once. */
   attachAhead(): void {
-    if (this.ahead || this.attached) return;
-    this.ahead = true;
-    void this.queue.run(async () => {
-      try {
-        await this.sessions.attach(SHELL_SESSION, this.listener);
-        this.attached = true;
-      } catch {
-        // it has none yet; `ready` starts one
-      }
-    });
+    if (!this.attached && !this.attaching) this.attach().done.catch(() => {}); // tried again, and told, when it is wanted
   }
 
-  private async ready(): Promise<void> {
-    if (this.attached && this.sessions.has(SHELL_SESSION)) return;
+  private attach(): { behind: Behind; done: Promise<boolean> } {
     this.bookkeeping = '';
-    try {
-      await this.sessions.attach(SHELL_SESSION, this.listener);
-    } catch (error) {
-      if (!(error instanceof TeleportError && error.code === 'unknownSession')) throw error;
-      const { cwd, env } = await this.start();
-      const argv = ['bash', '-c', DRIVER, 'teleport-env'];
-      this.exported = this.exports();
-      await this.sessions.open({ kind: 'process', id: SHELL_SESSION, cwd, cols: 0, rows: 0, argv, env }, this.listener);
-    }
+    const behind = new Behind();
+    const attached = async (): Promise<boolean> => {
+      try {
+        await this.sessions.attach(SHELL_SESSION, this.listener, behind);
+        this.attached = true;
+        return true;
+      } catch (error) {
+        if (error instanceof TeleportError && error.code === 'unknownSession') return false;
+        throw error;
+      } finally {
+        this.attaching = null;
+      }
+    };
+    this.attaching = { behind, done: attached() };
+    return this.attaching;
+  }
+
+  private async begin(): Promise<void> {
+    const { cwd, env } = await this.start();
+    const argv = ['bash', '-c', DRIVER, 'teleport-env'];
+    this.exported = this.exports();
+    await this.sessions.open({ kind: 'process', id: SHELL_SESSION, cwd, cols: 0, rows: 0, argv, env }, this.listener);
     this.attached = true;
+  }
+
+  /** To the shell, which is begun where there is none. Of one that is only being attached to, PID 1 finds request and line at once. */
+  private async hand(text: Buffer, begun: () => void): Promise<void> {
+    if (!(this.attached && this.sessions.has(SHELL_SESSION))) {
+      const { behind, done } = this.attaching ?? this.attach();
+      behind.write(text);
+      if (await done) return;
+      await this.begin();
+      begun();
+    }
+    await this.sessions.write(SHELL_SESSION, text);
   }
 
   /** Lines wait for each other. @throws TeleportError `cancelled` when the branch ends meanwhile */
@@ -160,41 +196,55 @@ export class Shell {
   ): Promise<Ran> {
     if (line.includes('\0')) throw new TeleportError('invalidRequest', 'a shell line holds no NUL');
     return this.queue.run(async () => {
-      await this.ready();
       const number = `${process.pid}.${Date.now()}.${++this.count}`;
-      const here = options.processes();
-      let before: ReadonlySet<number> = new Set();
-      const begun = performance.now();
       let timer: NodeJS.Timeout | undefined;
       let stopped: number | null = null;
-      const stop = (code: number): void => {
-        stopped = code;
-        killNew(before, options.processes());
-      };
-      const cancel = (): void => stop(CANCELLED);
-      options.signal?.addEventListener('abort', cancel);
       const output = this.leftover;
       this.leftover = [];
       const size = output.reduce((n, b) => n + b.length, 0);
       for (const data of output) options.stream?.(data);
       const { promise, resolve: done, reject: fail } = withResolvers<number>();
       const over = promise.catch(() => undefined);
-      const { stream } = options;
-      const current: Current = { number, output, size, truncated: false, stream, done, fail, holder: this, over };
+      const current: Current = {
+        number,
+        output,
+        size,
+        truncated: false,
+        stream: options.stream,
+        done,
+        fail,
+        begun: performance.now(),
+        earlier: new Earlier(options.processes()),
+        holder: this,
+        over,
+      };
+      const stop = (code: number): void => {
+        stopped = code;
+        killNew(current.earlier.pids, options.processes());
+      };
+      const cancel = (): void => stop(CANCELLED);
+      const look = setTimeout(() => current.earlier.pids, LOOK_MS);
       try {
         this.current = current;
         const first = this.exporting();
         const told = first ? `${number}.env\0${first}\0` : '';
-        this.sessions.write(SHELL_SESSION, Buffer.from(`${told}${number}\0${line}\0`)).catch(fail);
-        before = new Set(here.map(({ inner }) => inner)); // looked up while the line runs already
-        if (options.timeoutMs) timer = setTimeout(() => stop(TIMED_OUT), options.timeoutMs);
-        if (options.signal?.aborted) cancel();
+        const handed = this.hand(Buffer.from(`${told}${number}\0${line}\0`), () => {
+          current.begun = performance.now();
+          current.earlier = new Earlier(options.processes());
+        });
+        void handed.then(() => {
+          if (current.holder.current !== current) return;
+          if (options.timeoutMs) timer = setTimeout(() => stop(TIMED_OUT), options.timeoutMs);
+          options.signal?.addEventListener('abort', cancel);
+          if (options.signal?.aborted) cancel();
+        }, fail);
         const exitCode = await promise;
-        const durationMs = Math.round((performance.now() - begun) * 100) / 100;
+        const durationMs = Math.round((performance.now() - current.begun) * 100) / 100;
         const { truncated } = current;
         return { exitCode: stopped ?? exitCode, output: Buffer.concat(output), truncated, durationMs };
       } finally {
         clearTimeout(timer);
+        clearTimeout(look);
         options.signal?.removeEventListener('abort', cancel);
         current.holder.current = null;
       }
@@ -205,6 +255,7 @@ export class Shell {
   async passOn(heir: Shell): Promise<void> {
     const { current } = this;
     if (!current) return;
+    void current.earlier.pids; // as long as they can be looked up
     this.current = null;
     heir.current = current;
     heir.bookkeeping = this.bookkeeping;

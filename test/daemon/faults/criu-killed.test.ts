@@ -179,3 +179,32 @@ describe('killed while nothing stands by', function () {
     await world.sound(sandbox, told, { heads: [told.head] });
   });
 });
+
+describe('a standby that ended while it stood still', function () {
+  this.timeout(120_000);
+  let world: World;
+  before(async function () {
+    needsMachine(this);
+    world = await World.start();
+  });
+  after(() => world?.stop());
+
+  it('is replaced by a restored branch, which does what was sent along with the rollback, once', async () => {
+    const sandbox = await world.create();
+    const told = await world.begin(sandbox);
+    await world.grow(sandbox, told, 1);
+    for (let i = 0; i < 3; i++) {
+      await world.rollback(sandbox, told.target);
+      for (const pid of await world.standbysOf(sandbox, told.target)) process.kill(pid, 'SIGKILL');
+      const [moved, said] = await Promise.all([
+        world.rollback(sandbox, told.target),
+        world.run(sandbox, 'echo "$X"; echo done >> times'),
+      ]);
+      assert.equal(moved.path, 'cold');
+      assert.equal(said.trim(), told.checkpoints.get(told.target));
+      assert.equal((await world.run(sandbox, 'cat times')).trim(), 'done');
+    }
+    await world.remove(sandbox);
+    await world.nothingLeft();
+  });
+});

@@ -116,6 +116,26 @@ export class World {
     assert.fail(`${checkpoint} was not made durable`);
   }
 
+  /** Host pids of PID 1 of its standbys, once there is one, and no more are being made. */
+  async standbysOf(sandbox: string, checkpoint: string): Promise<number[]> {
+    const dir = join(this.place(sandbox), 'branches');
+    const ready = (): number[] =>
+      readdirSync(dir).flatMap((id) => {
+        const { role, base, pid } = JSON.parse(readFileSync(join(dir, id, 'branch.json'), 'utf8'));
+        return role === 'standby' && base === checkpoint ? [Number(pid)] : [];
+      });
+    for (let i = 0, before = ''; i < 100; i++, await sleep(300)) {
+      try {
+        const now = ready();
+        if (now.length && String(now) === before) return now;
+        before = String(now);
+      } catch {
+        before = ''; // one of them has just come or gone
+      }
+    }
+    assert.fail(`no standby of ${checkpoint} was made`);
+  }
+
   // ---- moments ----
 
   /** A background process, and a first value. */
