@@ -4,8 +4,8 @@
  * What is started as root is root's own copy under /opt/teleport-env, run by a Node that nobody else can write: a
  * program in a user's folder never runs as root.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, existsSync, lstatSync, mkdirSync, openSync, readFileSync, realpathSync } from 'node:fs';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { closeSync, existsSync, lstatSync, openSync, readFileSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -104,8 +104,7 @@ export const HELPER_NODE_FLAGS = ['--max-semi-space-size=1', '--always-sparkplug
 
 /** Starts `serve` so that it outlives us; its words go to a log. With --json a failure can be told again by us. */
 function detach(node: string, args: string[], socket: string, log: string, more: string[] = []): Started {
-  mkdirSync(dirname(log), { recursive: true });
-  const out = openSync(log, 'a', 0o600);
+  const out = openLog(log);
   const child = spawn(node, [...HELPER_NODE_FLAGS, ...args, 'serve', '--json', '--socket', socket, ...more], {
     detached: true,
     cwd: '/',
@@ -114,6 +113,21 @@ function detach(node: string, args: string[], socket: string, log: string, more:
   closeSync(out);
   child.unref();
   return { child, log, indirect: false };
+}
+
+/** @throws TeleportError `invalidRequest` where the socket's folder, which it is in, is not there and can't be made */
+function openLog(log: string): number {
+  try {
+    // Node's own `recursive` never comes back where there can be no such folder, as below /proc.
+    execFileSync('mkdir', ['-p', '--', dirname(log)], { stdio: 'pipe', encoding: 'utf8' });
+    return openSync(log, 'a', 0o600);
+  } catch (cause) {
+    const why = ((cause as { stderr?: string }).stderr || (cause as Error).message).trim();
+    throw new TeleportError('invalidRequest', `the helper's log cannot be at ${log}: ${why}`, {
+      hint: 'TELEPORT_ENV_SOCKET names a place where a folder can be made',
+      cause,
+    });
+  }
 }
 
 /** This very program: the bundle, or its sources through tsx. */

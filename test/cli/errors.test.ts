@@ -208,6 +208,16 @@ describe('errors of the command line', function () {
     await refused(['list'], 2, 'noHelper', { env: { TELEPORT_ENV_SOCKET: join(dir, 'none.sock') } });
   });
 
+  it('a socket where no folder can be made', async () => {
+    for (const folder of ['/proc/nowhere/deeper', join(dir, 'a-file', 'in-it')]) {
+      writeFileSync(join(dir, 'a-file'), '');
+      const socket = join(folder, 'd.sock');
+      const env = { TELEPORT_ENV_SOCKET: socket, TELEPORT_ENV_STATE: join(dir, 'state'), TELEPORT_ENV_DEV: '1' };
+      const { message, hint } = await refused(['list'], 1, 'invalidRequest', { env });
+      assert.match(`${message} ${hint}`, /log cannot be at .*d\.sock\.log: mkdir: .*TELEPORT_ENV_SOCKET/s);
+    }
+  });
+
   it('a user who is not admitted', async () => {
     const { hint } = await refused(['list'], 1, 'notAllowed', { uid: USER + 1 });
     assert.match(hint!, /npm run setup/);
