@@ -63,15 +63,17 @@ export class Subject {
 
   /** Until the newest state of that checkpoint says verified: its standby is there. */
   async verified(id: string): Promise<void> {
-    // Checkpoints of 1 GB, one after another, wait for the disk.
-    for (const deadline = performance.now() + 60_000; performance.now() < deadline; ) {
+    // Checkpoints of 1 GB, one after another, wait for the disk, and programs that wait for it for memory.
+    let state: Checkpoint['state'] | undefined;
+    for (const deadline = performance.now() + 180_000; performance.now() < deadline; ) {
       const { checkpoints } = await this.connection.request('checkpoint/list', { sandbox: this.id });
-      const state = checkpoints.find((c) => c.id === id)?.state;
+      state = checkpoints.find((c) => c.id === id)?.state;
       if (state?.broken) throw new Error(`${id} is broken: ${state.broken}`);
       if (state?.verified && state.durable) return;
       await sleep(25);
     }
-    throw new Error(`${id} was not verified within a minute`);
+    const lacks = [state?.verified ? '' : 'verified', state?.durable ? '' : 'durable'].filter(Boolean).join(' and ');
+    throw new Error(`${id} was not ${lacks} within three minutes`);
   }
 
   /**

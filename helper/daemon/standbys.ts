@@ -23,7 +23,7 @@ function isBroken(error: unknown): boolean {
   return error instanceof Error && error.cause !== undefined && isBroken(error.cause);
 }
 
-/** So often it is looked whether one is too old or memory scarce, while there are any. */
+/** So often it is looked whether one is too old or memory scarce, while there are any; and whether it still is, where that forbade any. */
 const LOOK_MS = 5000;
 
 interface Ready {
@@ -48,11 +48,15 @@ export class Standbys {
   private timer: NodeJS.Timeout | null = null;
   private look: NodeJS.Timeout | null = null;
   private closed = false;
+  private readonly lookMs: number;
+  /** None was made, or tried, since the last wish. */
+  private untried = false;
 
   /** @param left tells what memory the machine has left */
-  constructor(shop: Workshop, left: () => Memory) {
+  constructor(shop: Workshop, left: () => Memory, lookMs = LOOK_MS) {
     this.shop = shop;
     this.left = left;
+    this.lookMs = lookMs;
   }
 
   get all(): Branch[] {
@@ -72,7 +76,7 @@ export class Standbys {
 
   private stand(checkpoint: string, branch: Branch): void {
     this.ready.push({ checkpoint, branch, since: performance.now() });
-    this.look ??= setInterval(() => this.dismiss(), LOOK_MS).unref();
+    this.look ??= setInterval(() => this.dismiss(), this.lookMs).unref();
   }
 
   private dismiss(): void {
@@ -99,6 +103,7 @@ export class Standbys {
   /** What should stand by, best first, a checkpoint as often as standbys of it are wanted. Begins after `delayMs` in which nothing else was wanted. */
   want(checkpoints: string[], delayMs: number): void {
     this.wanted = checkpoints;
+    this.untried = true;
     if (this.timer) clearTimeout(this.timer);
     this.timer = null;
     if (this.closed || this.making) return; // when that one is made, it goes on with these
@@ -109,7 +114,13 @@ export class Standbys {
     this.timer = null;
     this.dismiss();
     const next = this.missing();
-    if (!next || this.closed || isScarce(this.left())) return;
+    if (!next || this.closed) return;
+    if (isScarce(this.left())) {
+      // The first also proves the checkpoint, for which nobody would ask again. Further ones can do without.
+      if (this.untried) this.timer = setTimeout(() => void this.work(), this.lookMs);
+      return;
+    }
+    this.untried = false;
     const made = this.build(next);
     this.making = { checkpoint: next, made, claimed: false };
     await made;

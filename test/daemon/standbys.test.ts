@@ -28,6 +28,7 @@ describe('standbys', () => {
         end: ({ id }, reason) => ended.push(`${id}: ${reason}`),
       },
       () => left,
+      50,
     );
   });
   afterEach(async () => {
@@ -83,6 +84,21 @@ describe('standbys', () => {
     left = plenty;
     standbys.want(['k3'], 0);
     await until(() => made.length === 3);
+  });
+
+  it('that memory forbade: the first is made when there is some again, and none in place of those that it ended', async () => {
+    left = { ...plenty, stalled: 40 };
+    standbys.want(['k1', 'k2'], 0);
+    await sleep(120);
+    assert.deepEqual(made, []);
+    left = plenty;
+    await until(() => made.length === 1);
+    left = { ...plenty, stalled: 40 };
+    finish[0]!();
+    await until(() => ended.length === 1);
+    left = plenty;
+    await sleep(120);
+    assert.deepEqual(made, ['k1']);
   });
 
   it('all of a checkpoint that is deleted are ended', async () => {
