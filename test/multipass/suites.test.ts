@@ -131,6 +131,7 @@ describe('provisioning newer systems', function () {
       const built = join(ROOTS, suite);
       if (!existsSync(join(built, 'complete'))) {
         if (process.env.TELEPORT_REQUIRE_CRIU) throw new Error('this suite needs build/roots (scripts/setup-roots.sh)');
+        console.log(`      skipped: there is no root of ${suite} here (scripts/setup-roots.sh)`);
         this.skip();
       }
       await run('cp', ['-a', join(realpathSync(built), 'root'), place]);
