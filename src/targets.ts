@@ -1,5 +1,5 @@
 import { window } from 'vscode';
-import type { Checkpoint, Port, Sandbox } from '../helper/protocol/model.ts';
+import type { Checkpoint, Sandbox } from '../helper/protocol/model.ts';
 import type { App } from './app.ts';
 import { HelperError } from './connection/errors.ts';
 import { t } from './l10n.ts';
@@ -75,10 +75,4 @@ export function field(argument: unknown, name: string): string | undefined {
   if (typeof argument !== 'object' || argument === null) return undefined;
   const value = (argument as Record<string, unknown>)[name];
   return typeof value === 'string' ? value : undefined;
-}
-
-export async function pickPort(ports: readonly Port[]): Promise<number | undefined> {
-  const items = ports.map(({ port, command }) => ({ label: String(port), description: command ?? '', port }));
-  if (items.length === 1) return items[0]!.port;
-  return (await window.showQuickPick(items, { placeHolder: t('Which port?') }))?.port;
 }

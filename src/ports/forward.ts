@@ -3,18 +3,12 @@ import { createServer, type Server, type Socket } from 'node:net';
 import type { Disposable } from 'vscode';
 import type { NotificationName, NotificationParams } from '../../helper/protocol/methods.ts';
 import type { Ask } from '../connection/helper.ts';
+import type { Inside } from './inside.ts';
 
 /** What of the helper it takes to carry a connection. */
 export interface Dialler {
   readonly ask: Ask;
   onNotification<N extends NotificationName>(name: N, listener: (params: NotificationParams<N>) => void): Disposable;
-}
-
-export interface Inside {
-  readonly sandbox: string;
-  /** Left out: the head, wherever it goes. */
-  readonly branch?: string | undefined;
-  readonly port: number;
 }
 
 /** Bytes on their way into the sandbox above which the local side is not read any further. */

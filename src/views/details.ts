@@ -1,6 +1,7 @@
 import type { Disposable } from 'vscode';
 import type { Port } from '../../helper/protocol/model.ts';
 import type { Ask } from '../connection/helper.ts';
+import { forwardKey, type Inside } from '../ports/inside.ts';
 import { Signal } from '../signal.ts';
 import type { Details as Known } from './sandboxes-model.ts';
 import type { Store, StoreChange } from './store.ts';
@@ -44,15 +45,22 @@ export class Details implements Disposable {
     this.know(sandbox, branch, { ports });
   }
 
-  /** Where a port of a sandbox is on this machine, once it was asked for. */
-  forward(sandbox: string, port: number): number | undefined {
-    return this.forwards.get(`${sandbox}/${port}`);
+  /** Where a port is on this machine, once it was asked for. */
+  forward(sandbox: string, branch: string, port: number): number | undefined {
+    return this.forwards.get(forwardKey({ sandbox, branch: this.asAsked(sandbox, branch), port }));
   }
 
-  setForward(sandbox: string, port: number, local: number): void {
-    this.forwards.set(`${sandbox}/${port}`, local);
-    const head = this.store.sandbox(sandbox)?.head;
-    if (head) this.signal.emit({ sandbox, branch: head });
+  /** `local` undefined: not any more. */
+  setForward(inside: Inside, local: number | undefined): void {
+    if (local === undefined) this.forwards.delete(forwardKey(inside));
+    else this.forwards.set(forwardKey(inside), local);
+    const branch = inside.branch ?? this.store.sandbox(inside.sandbox)?.head;
+    if (branch) this.signal.emit({ sandbox: inside.sandbox, branch });
+  }
+
+  /** The head's is asked for without a name: it follows the head, wherever it goes. */
+  private asAsked(sandbox: string, branch: string): string | undefined {
+    return branch === this.store.sandbox(sandbox)?.head ? undefined : branch;
   }
 
   refresh(sandbox: string): void {

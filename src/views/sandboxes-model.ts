@@ -99,6 +99,12 @@ export function branchNodes(sandbox: Sandbox, details?: Details): Node[] {
   return nodes;
 }
 
+/** Of a fork: what listens in it, and what differs in it. */
+export function forkNodes(sandbox: string, branch: string, details: Details | undefined): Node[] {
+  const changes = changeNodes(sandbox, branch, details?.changes ?? []);
+  return details?.ports?.length ? [{ kind: 'ports', sandbox, branch }, ...changes] : changes;
+}
+
 export function branchLine(
   node: { readonly kind: 'current' | 'fork'; readonly branch: string },
   branch: Branch | undefined,

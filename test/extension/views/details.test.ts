@@ -43,6 +43,21 @@ describe('details of a branch', () => {
     details.dispose();
   });
 
+  it('knows where a port is on this machine: the head’s wherever the head is, a fork’s for that fork', () => {
+    const store = new Store();
+    store.setSandboxes([sandbox]);
+    const details = new Details(scripted().ask, store);
+    details.setForward({ sandbox: 's1', port: 3000 }, 3000);
+    details.setForward({ sandbox: 's1', branch: 'b7', port: 3000 }, 3001);
+    assert.equal(details.forward('s1', 'b1', 3000), 3000);
+    assert.equal(details.forward('s1', 'b7', 3000), 3001);
+    store.sandboxChanged({ ...sandbox, head: 'b2', branches: [{ ...sandbox.branches[0]!, id: 'b2' }] });
+    assert.equal(details.forward('s1', 'b2', 3000), 3000);
+    details.setForward({ sandbox: 's1', branch: 'b7', port: 3000 }, undefined);
+    assert.equal(details.forward('s1', 'b7', 3000), undefined);
+    details.dispose();
+  });
+
   it('asks nothing about branches that nobody looks at, or that are gone', async () => {
     const { ask, done } = scripted(['process/list', { sandbox: 's1', branch: 'b1' }, { processes: [] }]);
     const store = new Store();

@@ -5,6 +5,7 @@ import {
   branchNodes,
   changeLine,
   changeNodes,
+  forkNodes,
   nodeId,
   portLine,
   portsLine,
@@ -56,6 +57,9 @@ describe('the sandbox tree', () => {
     const ports = [{ port: 3000, command: 'node server.js' }];
     assert.deepEqual(branchNodes(running, { ports }).map(nodeId), ['s1/b1/current', 's1/b1/ports', 's1/b1/processes']);
     assert.deepEqual(branchNodes(running, { ports: [] }).length, 2);
+    const changes = [{ path: '/w/a', kind: 'changed', type: 'file', size: 1 }] as const;
+    assert.deepEqual(forkNodes('s1', 'b7', { ports, changes }).map(nodeId), ['s1/b7/ports', 's1/b7/change/w/a']);
+    assert.deepEqual(forkNodes('s1', 'b7', { ports: [] }), []);
     assert.equal(portsLine(ports, () => undefined).description, '3000');
     assert.equal(portsLine(ports, () => 3001).description, '3000 → localhost:3001');
     assert.equal(portLine(ports[0]!, () => 3000).description, '→ localhost:3000 · node server.js');
