@@ -1,7 +1,8 @@
 /**
  * Bundles the extension and the command line into dist/, with the one native package that the helper needs.
  *
- *   dist/extension.js      the VS Code extension, in parts: part-*.js are loaded when they are needed
+ *   dist/extension.js      what of the VS Code extension is read when a window opens
+ *   dist/whole.js          the rest of it, in parts: part-*.js are loaded when they are needed
  *   dist/teleport-env.js   the command line, which is also the daemon and the client process
  *   dist/*.wasm            the grammar of bash and what runs it
  *   dist/node_modules/     koffi, reduced to what Linux needs
@@ -12,7 +13,16 @@
  */
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
-import { type BuildOptions, type BuildResult, build, context, transform } from 'esbuild';
+import {
+  type BuildOptions,
+  type BuildResult,
+  build,
+  context,
+  type Metafile,
+  type Plugin,
+  type PluginBuild,
+  transform,
+} from 'esbuild';
 
 const root = resolve(__dirname, '..');
 const option = (name: string) =>
@@ -41,6 +51,23 @@ const common: BuildOptions = {
   },
 };
 
+/** Of both parts of the extension. */
+const outputs: Metafile['outputs'] = {};
+
+const asCommonJs: Plugin = { name: 'as-commonjs', setup: ({ onEnd }) => onEnd(writeAsCommonJs) };
+
+const inEditor: BuildOptions = {
+  ...common,
+  outdir: dist,
+  external: ['vscode'],
+  chunkNames: 'part-[name]-[hash]',
+  // Only modules can be split, and only CommonJS is loaded by every editor.
+  format: 'esm',
+  sourcemap: common.sourcemap && 'inline',
+  write: false,
+  metafile: true,
+};
+
 const bundles: BuildOptions[] = [
   {
     ...common,
@@ -49,29 +76,19 @@ const bundles: BuildOptions[] = [
     external: ['koffi'],
     banner: { js: '#!/usr/bin/env node' },
   },
-  {
-    ...common,
-    entryPoints: ['src/extension.ts'],
-    outdir: dist,
-    external: ['vscode'],
-    chunkNames: 'part-[name]-[hash]',
-    // Only modules can be split, and only CommonJS is loaded by every editor.
-    format: 'esm',
-    splitting: true,
-    sourcemap: common.sourcemap && 'inline',
-    write: false,
-    metafile: true,
-    plugins: [{ name: 'as-commonjs', setup: ({ onEnd }) => onEnd(writeAsCommonJs) }],
-  },
+  // One small file: in a window that opens, each further one costs as much as its content.
+  { ...inEditor, entryPoints: ['src/extension.ts'], plugins: [asCommonJs, { name: 'whole-apart', setup: wholeApart }] },
+  { ...inEditor, entryPoints: ['src/whole.ts'], splitting: true, plugins: [asCommonJs] },
 ];
 
-/**
- * Nine tenths of the extension's code are needed only once there is a connection to a helper, or by those who step: what is
- * imported by a call is in files of its own, so that an editor doesn't read it at every start.
- */
+/** What both have of the sources is in both: they share no state but what one hands to the other. */
+function wholeApart({ onResolve }: PluginBuild): void {
+  onResolve({ filter: /\/whole\.ts$/ }, () => ({ path: './whole.js', external: true }));
+}
+
+/** What is imported by a call is in files of its own, so that an editor doesn't read it before it is needed. */
 async function writeAsCommonJs({ outputFiles = [], metafile: account }: BuildResult): Promise<void> {
-  if (metafile) writeFileSync(metafile, JSON.stringify(account));
-  for (const stale of readdirSync(dist).filter((name) => /^part-.*\.js(\.map)?$/.test(name))) rmSync(join(dist, stale));
+  Object.assign(outputs, account?.outputs);
   for (const { path, text } of outputFiles) {
     const { minify, target, sourcemap } = common;
     const { code, map } = await transform(text, {
@@ -132,6 +149,7 @@ async function main(): Promise<void> {
     return;
   }
   mkdirSync(dist, { recursive: true });
+  for (const stale of readdirSync(dist).filter((name) => /^part-.*\.js(\.map)?$/.test(name))) rmSync(join(dist, stale));
   // The sources are CommonJS in the bundle whatever the package says.
   writeFileSync(join(dist, 'package.json'), '{ "type": "commonjs" }\n');
   copyKoffi();
@@ -139,6 +157,7 @@ async function main(): Promise<void> {
   await Promise.all(
     bundles.filter((b) => existsSync(join(root, (b.entryPoints as string[])[0]!))).map((b) => build(b)),
   );
+  if (metafile) writeFileSync(metafile, JSON.stringify({ outputs }));
   chmodSync(join(dist, 'teleport-env.js'), 0o755);
 }
 

@@ -1,7 +1,8 @@
-import type { Event } from 'vscode';
+import type { Disposable, Event } from 'vscode';
 import type { HeadMoved } from '../helper/protocol/methods.ts';
 import type { Checkpoint, Sandbox } from '../helper/protocol/model.ts';
 import type { App } from './app.ts';
+import type { Ask } from './connection/helper.ts';
 
 /** What `activate` returns, for other extensions. Grows, never changes: ask for `version`. */
 export interface TeleportEnvApi {
@@ -23,35 +24,41 @@ export interface TeleportEnvApi {
   run(sandbox: string, line: string): Promise<{ exitCode: number; output: string; checkpoint: Checkpoint | null }>;
 }
 
-export function apiOf({ helper, store }: App): TeleportEnvApi {
+/** What it is asked for loads the rest of the extension; what it only tells does not. */
+export function apiOf(
+  load: () => Promise<App>,
+  loaded: () => App | undefined,
+  listen: (listener: () => void) => Disposable,
+): TeleportEnvApi {
+  const ask: Ask = async (...asked) => (await load()).helper.ask(...asked);
   return {
     version: 1,
     get sandboxes() {
-      return store.sandboxes;
+      return loaded()?.store.sandboxes ?? [];
     },
     get shown() {
-      return store.shown;
+      return loaded()?.store.shown;
     },
     onDidChange: (listener, thisArgs, disposables) => {
-      const listening = store.onDidChange(() => listener.call(thisArgs));
-      disposables?.push(listening as never);
-      return listening as never;
+      const listening = listen(() => listener.call(thisArgs));
+      disposables?.push(listening);
+      return listening;
     },
     checkpoints: async (sandbox, limit) => {
       const params = limit === undefined ? { sandbox } : { sandbox, limit };
-      return (await helper.ask('checkpoint/list', params)).checkpoints;
+      return (await ask('checkpoint/list', params)).checkpoints;
     },
     checkpoint: async (sandbox, label) => {
       const params = label === undefined ? { sandbox } : { sandbox, label };
-      return (await helper.ask('checkpoint/create', params)).checkpoint;
+      return (await ask('checkpoint/create', params)).checkpoint;
     },
     rollback: (sandbox, checkpoint, { discard = false } = {}) =>
-      helper.ask('checkpoint/rollback', { sandbox, checkpoint: checkpoint as never, discard }),
-    undo: (sandbox) => helper.ask('checkpoint/undo', { sandbox }),
+      ask('checkpoint/rollback', { sandbox, checkpoint: checkpoint as never, discard }),
+    undo: (sandbox) => ask('checkpoint/undo', { sandbox }),
     fork: async (sandbox, checkpoint) =>
-      (await helper.ask('branch/fork', { sandbox, checkpoint: checkpoint as never })).branch,
+      (await ask('branch/fork', { sandbox, checkpoint: checkpoint as never })).branch,
     run: async (sandbox, line) => {
-      const { exitCode, output, checkpoint } = await helper.ask('run', { sandbox, line });
+      const { exitCode, output, checkpoint } = await ask('run', { sandbox, line });
       return { exitCode, output: Buffer.from(output, 'base64').toString('utf8'), checkpoint };
     },
   };

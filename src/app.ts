@@ -1,5 +1,6 @@
 import type { Disposable, ExtensionContext, LogOutputChannel } from 'vscode';
 import type { Helper } from './connection/helper.ts';
+import type { Doors } from './doors/doors.ts';
 import type { Trouble } from './setup/log-tail.ts';
 import type { Moves } from './terminal/moves.ts';
 import type { Details } from './views/details.ts';
@@ -9,6 +10,7 @@ import type { Store } from './views/store.ts';
 /** What every feature is given. */
 export interface App {
   readonly context: ExtensionContext;
+  readonly doors: Doors;
   readonly log: LogOutputChannel;
   readonly trouble: Trouble;
   readonly helper: Helper;

@@ -138,6 +138,11 @@ export const SETTINGS = {
 } as const;
 export type SettingId = (typeof SETTINGS)[keyof typeof SETTINGS];
 
+/** Of tools for the editor's own agents: `teleport_env_…`. */
+export const AGENT_TOOLS = ['run', 'checkpoint', 'rollback', 'log', 'diff', 'apply'] as const;
+export type AgentTool = (typeof AGENT_TOOLS)[number];
+
+export const TASK_TYPE = 'teleport-env';
 export const TERMINAL_PROFILE = 'teleportEnv.shell';
 export const WALKTHROUGH = 'teleportEnv.start';
 /** Files as of a checkpoint or in a branch. */

@@ -1,4 +1,4 @@
-import { commands, Disposable } from 'vscode';
+import { Disposable } from 'vscode';
 import type { App } from './app.ts';
 import type { CommandId } from './ids.ts';
 import { report } from './report.ts';
@@ -8,13 +8,15 @@ export type Handler = (argument?: unknown, ...rest: unknown[]) => unknown;
 /** Commands as a table. What one of them throws is shown, once, here. */
 export function register(app: App, table: Partial<Record<CommandId, Handler>>): Disposable {
   const registered = Object.entries(table).map(([id, handler]) =>
-    commands.registerCommand(id, async (...args: unknown[]) => {
-      try {
-        return await handler(...args);
-      } catch (error) {
-        report(app.log, error);
-        return undefined;
-      }
+    app.doors.acts[id as CommandId].leadsTo({
+      run: async (...given) => {
+        try {
+          return await handler(...given);
+        } catch (error) {
+          report(app.log, error);
+          return undefined;
+        }
+      },
     }),
   );
   return Disposable.from(...registered);

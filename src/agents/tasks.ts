@@ -7,14 +7,11 @@ import {
   Task,
   type TaskDefinition,
   TaskScope,
-  tasks,
 } from 'vscode';
 import type { App, Feature } from '../app.ts';
 import { t } from '../l10n.ts';
 import { wordsOf } from '../report.ts';
 import { pickSandbox } from '../targets.ts';
-
-export const TASK_TYPE = 'teleport-env';
 
 interface Definition extends TaskDefinition {
   line: string;
@@ -25,8 +22,7 @@ interface Definition extends TaskDefinition {
 }
 
 export const sandboxTasks: Feature = (app) =>
-  tasks.registerTaskProvider(TASK_TYPE, {
-    // Nobody can guess what is to be run.
+  app.doors.tasks.leadsTo({
     provideTasks: () => [],
     resolveTask: (task) => {
       const definition = task.definition as Definition;

@@ -4,17 +4,17 @@ import {
   LanguageModelTextPart,
   type LanguageModelTool,
   LanguageModelToolResult,
-  lm,
   type PreparedToolInvocation,
 } from 'vscode';
 import type { App, Feature } from '../app.ts';
 import { HelperError } from '../connection/errors.ts';
+import { AGENT_TOOLS, type AgentTool } from '../ids.ts';
 import { t } from '../l10n.ts';
 import { wordsOf } from '../report.ts';
 import { nameOf, oneLine } from '../views/words.ts';
 import { News } from './news.ts';
 
-interface Inputs {
+interface Inputs extends Record<AgentTool, unknown> {
   run: { line: string; note?: string; undoOnFail?: boolean };
   checkpoint: { label?: string };
   rollback: { checkpoint: string; discard?: boolean };
@@ -36,7 +36,7 @@ interface Tool<I> {
 const LONGEST_OUTPUT = 30_000;
 const MOST_PATHS = 100;
 
-export const TOOLS: { [N in keyof Inputs]: Tool<Inputs[N]> } = {
+export const TOOLS: { [N in AgentTool]: Tool<Inputs[N]> } = {
   run: {
     doing: ({ line }) => t('Running “{0}” in the sandbox', oneLine(line, 60)),
     moves: ({ undoOnFail = false }) => undoOnFail,
@@ -115,11 +115,10 @@ export const TOOLS: { [N in keyof Inputs]: Tool<Inputs[N]> } = {
 };
 
 export const agentTools: Feature = (app) => {
-  if (typeof lm?.registerTool !== 'function') return new Disposable(() => {});
   const news = new News();
   const listening = app.helper.onNotification('head/moved', (moved) => news.heard(moved));
-  const registered = Object.entries(TOOLS).map(([name, tool]) =>
-    lm.registerTool(`teleport_env_${name}`, asLanguageModelTool(app, tool as Tool<unknown>, news)),
+  const registered = AGENT_TOOLS.map((name) =>
+    app.doors.tools[name].leadsTo(asLanguageModelTool(app, TOOLS[name] as Tool<unknown>, news)),
   );
   return Disposable.from(listening, ...registered);
 };

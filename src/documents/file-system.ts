@@ -247,6 +247,5 @@ function toFileSystemError(uri: Uri, error: unknown): unknown {
 
 export const fileSystem: Feature = (app) => {
   const provider = new MomentFiles(app);
-  const options = { isCaseSensitive: true };
-  return Disposable.from(provider, workspace.registerFileSystemProvider(SCHEME, provider, options));
+  return Disposable.from(provider, app.doors.files.leadsTo(provider));
 };

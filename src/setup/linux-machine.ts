@@ -14,6 +14,7 @@ import {
   window,
   workspace,
 } from 'vscode';
+import { mcpServer } from '../agents/mcp.ts';
 import type { App, Feature } from '../app.ts';
 import { MultipassError } from '../connection/multipass/errors.ts';
 import type { Report, Step } from '../connection/multipass/launch-output.ts';
@@ -26,7 +27,7 @@ import { multipassRunner, runProgram } from '../connection/multipass/runner.ts';
 import { Storage } from '../connection/multipass/storage.ts';
 import { BUILT_FOR_THE_HOST } from '../connection/multipass/workspace/exclusions.ts';
 import type { Place } from '../connection/place.ts';
-import { COMMANDS, CONTEXT_KEYS, SETTINGS } from '../ids.ts';
+import { COMMANDS, SETTINGS } from '../ids.ts';
 import { t } from '../l10n.ts';
 import { register } from '../register.ts';
 import { type MachineView, machineView } from './machine-view.ts';
@@ -90,11 +91,11 @@ export function linuxMachine(context: ExtensionContext, log: LogOutputChannel): 
 /** Making the machine, and what one does with it. */
 export function linuxMachineFeature(machine: Machine): Feature {
   return (app) => {
-    void commands.executeCommand('setContext', CONTEXT_KEYS.machine, true);
     const { name } = machine.settings;
     const view = machineView(app, machine);
     return Disposable.from(
       view,
+      mcpServer(app.context, app.helper.place, app.helper),
       register(app, {
         [COMMANDS.setUpMachine]: () => setUpMachine(app, machine, view),
         [COMMANDS.startMachine]: () => app.helper.reconnect(),

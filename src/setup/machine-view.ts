@@ -3,7 +3,6 @@ import type { App } from '../app.ts';
 import type { Machine } from '../connection/multipass/machine.ts';
 import type { Instance } from '../connection/multipass/outputs.ts';
 import { helperError } from '../connection/multipass/place.ts';
-import { VIEWS } from '../ids.ts';
 import { wordsOf } from '../report.ts';
 import { machineLine } from './machine-model.ts';
 
@@ -48,13 +47,13 @@ export function machineView(app: App, machine: Machine): MachineView {
       return item;
     },
   };
-  const view = window.createTreeView<Instance>(VIEWS.machine, { treeDataProvider: tree });
+  const { door, view } = app.doors.machine;
   const refresh = () => {
     if (view.visible) changed.fire(undefined);
   };
   const all = Disposable.from(
     changed,
-    view,
+    door.leadsTo(tree),
     view.onDidChangeVisibility(refresh),
     app.helper.onDidChangeState(refresh),
     // Somebody may have stopped it in a terminal meanwhile.

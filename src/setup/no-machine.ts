@@ -1,16 +1,10 @@
 /** Windows that need no Linux machine of their own: what its commands do there. The machine itself is loaded only where it is wanted. */
-import { commands, workspace } from 'vscode';
+import { commands } from 'vscode';
 import type { App, Feature } from '../app.ts';
 import { COMMANDS, SETTINGS } from '../ids.ts';
 import { t } from '../l10n.ts';
 import { register } from '../register.ts';
 import { tell } from '../report.ts';
-
-/** Whether this window works in a machine of its own: always where there is no Linux, elsewhere when asked for. */
-export function wantsMachine(): boolean {
-  const where = workspace.getConfiguration().get<string>(SETTINGS.place, 'auto');
-  return where === 'machine' || (where === 'auto' && process.platform !== 'linux');
-}
 
 export const noLinuxMachine: Feature = (app) =>
   register(app, {

@@ -22,14 +22,14 @@ import type { World } from './world.ts';
 
 export const stepping: Feature = (app) =>
   Disposable.from(
-    debug.registerDebugAdapterDescriptorFactory(DEBUG_TYPE, {
+    app.doors.adapter.leadsTo({
       // The adapter is loaded when somebody steps, not when the window opens.
       createDebugAdapterDescriptor: async () => {
         const { StepSession } = await import('./session.ts');
         return new DebugAdapterInlineImplementation(new StepSession(worldOf(app)));
       },
     }),
-    debug.registerDebugConfigurationProvider(DEBUG_TYPE, {
+    app.doors.configuration.leadsTo({
       resolveDebugConfiguration: (_folder, configuration, token) => resolve(app, configuration, token),
     }),
     register(app, {

@@ -12,7 +12,7 @@ import {
 import type { Sandbox } from '../../helper/protocol/model.ts';
 import type { App, Feature } from '../app.ts';
 import type { ShownSession } from '../connection/place.ts';
-import { COMMANDS, TERMINAL_PROFILE } from '../ids.ts';
+import { COMMANDS } from '../ids.ts';
 import { t } from '../l10n.ts';
 import { register } from '../register.ts';
 import { report } from '../report.ts';
@@ -23,7 +23,7 @@ import { shellIntegrationVariables } from './shell-integration.ts';
 /** Terminals whose shells live in a sandbox. */
 export const terminals: Feature = (app) =>
   Disposable.from(
-    window.registerTerminalProfileProvider(TERMINAL_PROFILE, {
+    app.doors.profile.leadsTo({
       provideTerminalProfile: async () => {
         try {
           const options = await optionsFor(app, undefined);

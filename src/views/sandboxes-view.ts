@@ -6,16 +6,16 @@ import {
   type TreeDataProvider,
   TreeItem,
   TreeItemCollapsibleState,
-  window,
 } from 'vscode';
 import type { App, Feature } from '../app.ts';
-import { COMMANDS, VIEWS } from '../ids.ts';
+import { COMMANDS } from '../ids.ts';
 import { t } from '../l10n.ts';
 import {
   branchLine,
   branchNodes,
   changeLine,
   changeNodes,
+  forkNodes,
   type Line,
   type Node,
   nodeId,
@@ -89,8 +89,12 @@ class SandboxTree implements TreeDataProvider<Node>, Disposable {
         return this.same(
           branchNodes(sandbox, sandbox.head === null ? undefined : details.get(sandbox.id, sandbox.head)),
         );
+      case 'fork': {
+        const all = ['changes', 'ports'] as const;
+        await Promise.all(all.map((what) => details.want(sandbox.id, node.branch, what)));
+        return this.same(forkNodes(sandbox.id, node.branch, details.get(sandbox.id, node.branch)));
+      }
       case 'current':
-      case 'fork':
         await details.want(sandbox.id, node.branch, 'changes');
         return this.same(changeNodes(sandbox.id, node.branch, details.get(sandbox.id, node.branch)?.changes ?? []));
       case 'ports': {
@@ -138,10 +142,10 @@ class SandboxTree implements TreeDataProvider<Node>, Disposable {
       case 'fork':
         return branchLine(node, branch, branch && store.checkpoint(sandbox.id, branch.checkpoint), known);
       case 'ports':
-        return portsLine(known?.ports ?? [], (port) => details.forward(sandbox.id, port));
+        return portsLine(known?.ports ?? [], (port) => details.forward(sandbox.id, node.branch, port));
       case 'port': {
         const found = known?.ports?.find((p) => p.port === node.port);
-        return found ? portLine(found, (port) => details.forward(sandbox.id, port)) : GONE;
+        return found ? portLine(found, (port) => details.forward(sandbox.id, node.branch, port)) : GONE;
       }
       case 'processes':
         return processesLine(branch, known);
@@ -191,10 +195,14 @@ function colourOf(tone: Line['tone']): ThemeColor | undefined {
 export const sandboxesView: Feature = (app) => {
   const { store, details, helper } = app;
   const tree = new SandboxTree(app);
-  const view = window.createTreeView<Node>(VIEWS.sandboxes, { treeDataProvider: tree, showCollapseAll: true });
+  const { door, view } = app.doors.sandboxes;
+  const glance = () => {
+    if (view.visible) helper.glance();
+  };
+  glance();
   return Disposable.from(
     tree,
-    view,
+    door.leadsTo(tree),
     helper.onDidChangeState(() => tree.refreshAll()),
     store.onDidChange((change) => {
       if (change.kind === 'sandboxes') tree.refreshAll();
@@ -202,9 +210,7 @@ export const sandboxesView: Feature = (app) => {
     }),
     details.onDidChange(({ sandbox, branch }) => tree.refreshBranch(sandbox, branch)),
     helper.onNotification('ports/changed', ({ sandbox, branch, ports }) => details.setPorts(sandbox, branch, ports)),
-    view.onDidChangeVisibility(({ visible }) => {
-      if (visible) helper.glance();
-    }),
+    view.onDidChangeVisibility(glance),
     // The timeline follows what is selected here.
     view.onDidChangeSelection(({ selection: [node] }) => {
       if (node) store.show(node.sandbox);

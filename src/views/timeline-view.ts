@@ -130,7 +130,7 @@ function filterWords(filter: Filter): string {
 export const timelineView: Feature = (app) => {
   const { store, selection } = app;
   const tree = new TimelineTree(app);
-  const view = window.createTreeView<Element>(VIEWS.timeline, { treeDataProvider: tree });
+  const { door, view } = app.doors.timeline;
   const head = () => {
     const { filter } = selection;
     const name = store.shown?.name ?? '';
@@ -144,11 +144,13 @@ export const timelineView: Feature = (app) => {
     head();
   };
   let timer: NodeJS.Timeout | undefined;
-  const tick = () => {
+  const seen = () => {
     clearInterval(timer);
     timer = view.visible ? setInterval(() => tree.refresh(), TICK_MS) : undefined;
+    if (view.visible) app.helper.glance();
   };
   head();
+  seen();
 
   const step = async (by: 1 | -1) => {
     const entries = tree.entries;
@@ -160,13 +162,10 @@ export const timelineView: Feature = (app) => {
 
   return Disposable.from(
     tree,
-    view,
+    door.leadsTo(tree),
     store.onDidChange(refresh),
     selection.onDidChange(refresh),
-    view.onDidChangeVisibility(() => {
-      tick();
-      if (view.visible) app.helper.glance();
-    }),
+    view.onDidChangeVisibility(seen),
     view.onDidChangeSelection(({ selection: [chosen] }) => {
       selection.entry = chosen?.kind === 'entry' ? chosen : undefined;
     }),
