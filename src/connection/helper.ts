@@ -34,6 +34,8 @@ export type Ask = <M extends Asked>(method: M, params: AskParams<M>, options?: A
 
 const ANSWER_MS = 60_000;
 const HANDSHAKE_MS = 20_000;
+/** Starting a daemon takes a second or two. Who waits longer for an answer is told so. */
+const SLOW_MS = 3_000;
 /** An answer that takes longer makes one ask whether the helper answers anything at all, and again after as long. */
 const PATIENCE_MS = 10_000;
 const SIGN_OF_LIFE_MS = 5_000;
@@ -206,9 +208,11 @@ export class Helper implements Disposable {
     if (unsupported) return this.move({ type: 'failed', problem: { reason: 'unsupported', message: unsupported } });
     // The client library and the schemas are loaded when they are needed, not when the window opens.
     const { openWire, problemOfHandshake } = await import('./wire.ts');
+    let slow: NodeJS.Timeout | undefined;
     try {
+      if (!this.wire?.alive) await this.place.prepare?.(asked);
+      slow = setTimeout(() => number === this.attempts && this.move({ type: 'slow' }), SLOW_MS);
       if (!this.wire?.alive) {
-        await this.place.prepare?.(asked);
         const events: WireEvents = {
           notified: (name, params) => this.notified(name, params),
           closed: (message) => this.lose(message),
@@ -227,6 +231,8 @@ export class Helper implements Disposable {
       this.log.warn(`no connection: ${problem.message}`);
       if (problem.reason === 'hanging') this.drop();
       this.move({ type: 'failed', problem });
+    } finally {
+      clearTimeout(slow);
     }
   }
 

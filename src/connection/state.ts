@@ -33,8 +33,8 @@ export interface Problem {
 export type ConnectionState =
   /** Nobody has asked for it yet. */
   | { readonly kind: 'idle' }
-  /** `after`: what ended the attempt before. */
-  | { readonly kind: 'connecting'; readonly attempt: number; readonly after?: Problem }
+  /** `after`: what ended the attempt before. `slow`: it was asked a while ago, and has said nothing yet. */
+  | { readonly kind: 'connecting'; readonly attempt: number; readonly after?: Problem; readonly slow?: true }
   | { readonly kind: 'ready'; readonly handshake: Handshake }
   /** Lost; tried again by itself after a while. */
   | { readonly kind: 'waiting'; readonly attempt: number; readonly delayMs: number; readonly problem: Problem }
@@ -43,6 +43,7 @@ export type ConnectionState =
 
 export type ConnectionEvent =
   | { readonly type: 'connect' }
+  | { readonly type: 'slow' }
   | { readonly type: 'ready'; readonly handshake: Handshake }
   | { readonly type: 'failed'; readonly problem: Problem };
 
@@ -63,6 +64,8 @@ export function next(state: ConnectionState, event: ConnectionEvent): Connection
       if (state.kind === 'connecting' || state.kind === 'ready') return state;
       if (state.kind === 'waiting') return { kind: 'connecting', attempt: state.attempt + 1, after: state.problem };
       return { kind: 'connecting', attempt: 1 };
+    case 'slow':
+      return state.kind === 'connecting' ? { ...state, slow: true } : state;
     case 'ready':
       return { kind: 'ready', handshake: event.handshake };
     case 'failed': {

@@ -5,6 +5,8 @@ export type Situation =
   /** Nobody asked yet. */
   | 'idle'
   | 'connecting'
+  /** Asked, and no answer yet. */
+  | 'slow'
   /** Gone, being tried again. */
   | 'lost'
   | 'hanging'
@@ -38,8 +40,8 @@ export function situationOf({ connection, trusted, folder, sandboxes, listed }: 
     case 'idle':
       return 'idle';
     case 'connecting':
-      if (connection.attempt === 1) return 'connecting';
-      return connection.after?.reason === 'hanging' ? 'hanging' : 'lost';
+      if (connection.after) return connection.after.reason === 'hanging' ? 'hanging' : 'lost';
+      return connection.slow ? 'slow' : 'connecting';
     case 'waiting':
       return connection.problem.reason === 'hanging' ? 'hanging' : 'lost';
     case 'blocked':

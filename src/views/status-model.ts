@@ -16,8 +16,9 @@ export function statusOf(
   sandbox: Sandbox | undefined,
   checkpoint: Checkpoint | undefined,
 ): Status | null {
-  if (connection.kind === 'waiting' || (connection.kind === 'connecting' && connection.attempt > 1)) {
-    const text = t('helper unreachable, trying again');
+  const again = connection.kind === 'waiting' || (connection.kind === 'connecting' && connection.attempt > 1);
+  if (again || (connection.kind === 'connecting' && connection.slow)) {
+    const text = again ? t('helper unreachable, trying again') : t('no answer from the helper yet');
     return {
       text: `$(debug-disconnect) Teleport Env: ${text}`,
       tooltip: text,

@@ -121,7 +121,7 @@ describe('bad days of the extension', function () {
     await play('sample');
     await timeline((rows) => rows.length === 9);
     await away();
-    await row('│ saved before rollback').click();
+    await row(/^│ saved before/).click();
     await entry('config1.json').waitFor();
     helper.order({ do: 'remove', checkpoint: 'k7' });
     await (await editor.notification(/Checkpoint k7 was deleted\. What is open of it stays readable/)).close();
@@ -144,6 +144,10 @@ describe('bad days of the extension', function () {
     await play('empty');
     await welcome(/No sandbox yet/).waitFor();
     await play('hanging');
+    // Long before it is given up.
+    await welcome(/has not answered yet.*Try anew/).waitFor();
+    await editor.statusBar(/no answer from the helper yet/);
+    await editor.screenshot('bad-days-slow');
     await editor.statusBar(/helper unreachable/, 40_000);
     await welcome(/runs but does not answer.*Try now/).waitFor();
     await editor.screenshot('bad-days-hanging');

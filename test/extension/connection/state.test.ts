@@ -23,6 +23,15 @@ describe('the connection', () => {
     assert.deepEqual(lost, { kind: 'waiting', attempt: 1, delayMs: 250, problem: problem('lost') });
   });
 
+  it('says that an answer is long in coming, as long as it is waited for', () => {
+    const waiting = next({ kind: 'connecting', attempt: 1 }, { type: 'slow' });
+    assert.deepEqual(waiting, { kind: 'connecting', attempt: 1, slow: true });
+    const handshake = { protocolVersion: 1, helperVersion: '1', pid: 1, uid: 1, needs: [] };
+    const ready = next(waiting, { type: 'ready', handshake });
+    assert.equal(ready.kind, 'ready');
+    assert.equal(next(ready, { type: 'slow' }), ready);
+  });
+
   it('does not try again where that changes nothing', () => {
     for (const reason of ['noHelper', 'helperOld', 'helperNew', 'unsupported', 'atRest'] as const) {
       const state = next({ kind: 'connecting', attempt: 1 }, { type: 'failed', problem: problem(reason) });

@@ -15,7 +15,9 @@ describe('what the views have to say', () => {
   it('follows the connection', () => {
     assert.equal(says({ connection: { kind: 'idle' } }), 'idle');
     assert.equal(says({ connection: { kind: 'connecting', attempt: 1 } }), 'connecting');
-    assert.equal(says({ connection: { kind: 'connecting', attempt: 2 } }), 'lost');
+    assert.equal(says({ connection: { kind: 'connecting', attempt: 1, slow: true } }), 'slow');
+    const lost = { reason: 'lost', message: 'ended' } as const;
+    assert.equal(says({ connection: { kind: 'connecting', attempt: 2, after: lost, slow: true } }), 'lost');
     const after = { reason: 'hanging', message: 'no answer' } as const;
     assert.equal(says({ connection: { kind: 'connecting', attempt: 2, after } }), 'hanging');
     const problem = { reason: 'helperNew', message: '' } as const;
