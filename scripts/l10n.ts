@@ -1,9 +1,10 @@
 /**
  * media/l10n/bundle.l10n.json, made from the texts in the extension's code: what a translation starts from. One for a language stands
- * beside it (`bundle.l10n.de.json`, and `package.nls.de.json` for the manifest), and VS Code loads it by itself.
+ * beside it (`bundle.l10n.de.json`; for the manifest `package.nls.de.json`, for the walkthrough `what.nls.de.md` and its kind), whole, and VS Code
+ * loads it by itself.
  *
  *   tsx scripts/l10n.ts           writes it
- *   tsx scripts/l10n.ts --check   fails where it is not up to date, or a translation has other texts or places for values
+ *   tsx scripts/l10n.ts --check   fails where it is not up to date, or a translation lacks a text or has other places for values
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
@@ -39,24 +40,36 @@ function bundle(): string {
   return `${JSON.stringify(Object.fromEntries(texts.map((text) => [text, text])), null, 2)}\n`;
 }
 
+const parsed = (path: string): Record<string, string> => JSON.parse(readFileSync(path, 'utf8'));
+const buttonsOf = (text: string) => (text.match(/\]\([^)]+\)/g) ?? []).join();
 const valuesOf = (text: string) => [...new Set(text.match(/\{\d+\}/g) ?? [])].sort().join();
 
-/** A text may be missing in a translation, and is English then. */
-function compare(name: string, original: Record<string, string>, translated: Record<string, string>): void {
+function compare(name: string, original: Record<string, string>): void {
+  const translated = existsSync(join(root, name)) ? parsed(join(root, name)) : {};
+  for (const key of Object.keys(original))
+    if (translated[key] === undefined) problems.push(`${name}: nothing for ${JSON.stringify(key)}`);
   for (const [key, text] of Object.entries(translated)) {
     if (original[key] === undefined) problems.push(`${name}: nobody says ${JSON.stringify(key)} any more`);
     else if (valuesOf(text) !== valuesOf(original[key]))
       problems.push(`${name}: ${JSON.stringify(key)} has other places for values`);
+    else if (buttonsOf(text) !== buttonsOf(original[key]))
+      problems.push(`${name}: ${JSON.stringify(key)} has other buttons`);
   }
 }
 
-const parsed = (path: string): Record<string, string> => JSON.parse(readFileSync(path, 'utf8'));
-
+/** A language has all of its files, or is none. */
 function checkTranslations(made: string): void {
-  for (const name of readdirSync(dirname(file)).filter((one) => /^bundle\.l10n\.[\w-]+\.json$/.test(one)))
-    compare(`media/l10n/${name}`, JSON.parse(made), parsed(join(dirname(file), name)));
-  for (const name of readdirSync(root).filter((one) => /^package\.nls\.[\w-]+\.json$/.test(one)))
-    compare(name, parsed(join(root, 'package.nls.json')), parsed(join(root, name)));
+  const languages = [...readdirSync(dirname(file)), ...readdirSync(root)].flatMap(
+    (name) => /^(?:bundle\.l10n|package\.nls)\.([\w-]+)\.json$/.exec(name)?.[1] ?? [],
+  );
+  const pages = readdirSync(join(root, 'media/walkthrough')).filter((name) => name.endsWith('.md'));
+  for (const language of new Set(languages)) {
+    compare(`media/l10n/bundle.l10n.${language}.json`, JSON.parse(made));
+    compare(`package.nls.${language}.json`, parsed(join(root, 'package.nls.json')));
+    for (const page of pages.filter((name) => !name.includes('.nls.')))
+      if (!pages.includes(page.replace(/\.md$/, `.nls.${language}.md`)))
+        problems.push(`media/walkthrough/${page}: none for ${language}`);
+  }
 }
 
 const made = bundle();
