@@ -140,7 +140,6 @@ describe('the package', function () {
       editor = await startEditor({
         workspaceFolder: folder,
         vsix,
-        besides: [idleExtension(place)],
         settings: {
           [SETTINGS.helperPath]: helper.path,
           'workbench.editor.useModal': 'off',
@@ -158,23 +157,15 @@ describe('the package', function () {
 
     it('is active soon, by the editor’s own account, and asks for no helper before a view is opened', async () => {
       await editor.command('workbench.action.showRuntimeExtensions');
-      const told = (name: string) => {
-        const row = editor.page.locator('.runtime-extensions-editor .extension').filter({ hasText: name });
-        return waitFor(async () => {
-          const shown = (await row.count()) > 0 ? await row.first().textContent() : null;
-          return shown && /Activation: (\d+)ms/.exec(shown)?.[1];
-        });
-      };
-      // The editor counts from when it turns to an extension, whatever else it does meanwhile: so one that does nothing is beside it.
-      const [ours, idle] = [await told('Teleport Env'), await told('Does nothing')];
-      console.log(`      activation: ${ours} ms; of an extension that does nothing, in the same window: ${idle} ms`);
-      // Its log is made by what is loaded late.
-      const whole = () => [...editor.logs().keys()].some((name) => name.endsWith('/Teleport Env.log'));
-      assert.equal(whole(), false);
+      const row = editor.page.locator('.runtime-extensions-editor .extension').filter({ hasText: 'Teleport Env' });
+      const text = await waitFor(async () => {
+        const shown = (await row.count()) > 0 ? await row.first().textContent() : null;
+        return shown && /Activation: (\d+)ms/.exec(shown)?.[1];
+      });
+      console.log(`      activation: ${text} ms`);
       assert.equal(helper.asked(), false);
       await editor.openContainer('Teleport Env');
       await waitFor(async () => helper.asked());
-      assert.equal(whole(), true);
     });
 
     it('sets up by the script that is in it, and has nothing to do a second time', async () => {
@@ -226,21 +217,4 @@ exec unshare --mount --pid --fork --mount-proc sh -c '
   );
   chmodSync(file, 0o755);
   return bin;
-}
-
-function idleExtension(place: string): string {
-  const folder = join(place, 'idle');
-  mkdirSync(folder);
-  const manifest = {
-    publisher: 'teleport-env-tests',
-    name: 'idle',
-    displayName: 'Does nothing',
-    version: '0.0.1',
-    engines: { vscode: '^1.100.0' },
-    main: './main.js',
-    activationEvents: ['onStartupFinished'],
-  };
-  writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest));
-  writeFileSync(join(folder, 'main.js'), 'exports.activate = () => {};\n');
-  return folder;
 }
