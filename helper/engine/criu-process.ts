@@ -1,13 +1,12 @@
 /**
  * A process that is, or is to become, `criu swrk`: its socket, what it says on stderr, how it ends. It can be started ahead and
  * left waiting in `teleport-init enter --wait`, which has then done all that takes long: joining a cgroup alone takes 5-35 ms
- * (the kernel waits for an RCU grace period), node's spawn 3.
+ * (the kernel waits for an RCU grace period).
  */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import type { Writable } from 'node:stream';
-import { closeFd, seqpacketPair } from './seqpacket.ts';
+import { closeFd, pipe, seqpacketPair } from './seqpacket.ts';
+import { type End, spawnProgram } from './spawn.ts';
 
 /** How to start CRIU. */
 export interface CriuLaunch {
@@ -44,9 +43,11 @@ export class CriuProcess {
   /** Of the executable that was started. */
   readonly command: string;
   readonly socket: Socket;
-  /** How it ended. Rejects where it could not be started. 'exit', not 'close': restored processes could keep stderr open. */
+  /** How it ended. Restored processes could keep its stderr open. */
   readonly ended: Promise<string>;
-  private readonly child: ChildProcess;
+  readonly pid: number;
+  /** Where `enter --wait` reads on. */
+  private readonly words: Socket | null;
   private said = '';
   private over = false;
   /** Ended by a signal. */
@@ -54,40 +55,40 @@ export class CriuProcess {
 
   /** @throws NoAnswer where there is no such program */
   constructor(launch: CriuLaunch) {
-    const [ours, theirs] = seqpacketPair();
     const [command, ...args] = [...(launch.prefix ?? []), launch.binary, 'swrk', '3'];
     this.command = command!;
+    const [ours, theirs] = seqpacketPair();
+    const [stderr, theirStderr] = pipe('reads');
+    const [words, theirWords] = launch.waits ? pipe('writes') : [null, null];
+    const theirEnds = [theirStderr, theirs, ...(theirWords === null ? [] : [theirWords])];
     this.socket = ours;
+    this.words = words;
+    let ended: Promise<End>;
     try {
-      const stdio = ['ignore', 'ignore', 'pipe', theirs, ...(launch.waits ? ['pipe' as const] : [])] as const;
-      this.child = spawn(this.command, args, { stdio: [...stdio], env: launch.env ?? {} });
+      ({ pid: this.pid, ended } = spawnProgram([command!, ...args], launch.env ?? {}, ['none', 'none', ...theirEnds]));
     } catch (cause) {
-      ours.destroy();
-      throw new NoAnswer(`${command} could not be started`, { stderr: '', killed: false, cause });
+      for (const one of [ours, stderr, words]) one?.destroy();
+      throw new NoAnswer(`${this.command} could not be started`, { stderr: '', killed: false, cause });
     } finally {
-      closeFd(theirs);
+      for (const fd of theirEnds) closeFd(fd);
     }
-    this.child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+    words?.on('error', () => {}); // it has ended: the exit code, which the caller waits for, tells more
+    stderr.on('error', () => {});
+    stderr.setEncoding('utf8').on('data', (text: string) => {
       if (this.said.length < 65536) this.said += text;
     });
-    this.ended = new Promise<string>((resolve, reject) => {
-      this.child.once('error', reject);
-      this.child.once('exit', (code, signal) => {
-        this.signalled = signal !== null;
-        resolve(signal ? `was ended by ${signal}` : `ended with exit code ${code}`);
-      });
+    this.ended = ended.then(({ code, signal }) => {
+      this.signalled = signal !== null;
+      return signal ? `was ended by ${signal}` : `ended with exit code ${code}`;
     });
     // A process that CRIU had begun to restore may hold the other end open when CRIU itself is gone. Where the loop is late, its end
     // is heard of before its answer is read, which the poll between a timer and an immediate does.
     const hangUp = (): void => {
       this.over = true;
+      words?.destroy();
       setTimeout(() => setImmediate(() => ours.destroy()), 20);
     };
-    this.ended.then(hangUp, hangUp);
-  }
-
-  get pid(): number | undefined {
-    return this.child.pid;
+    void this.ended.then(hangUp);
   }
 
   get stderr(): string {
@@ -101,14 +102,12 @@ export class CriuProcess {
 
   /** Ends the wait of `enter --wait`: it goes on with these words as well. */
   proceed(words: string[]): void {
-    const pipe = this.child.stdio[4] as Writable;
-    pipe.on('error', () => {}); // it has ended: the exit code, which the caller waits for, tells more
-    pipe.end([...words, ''].map((word) => `${word}\0`).join(''));
+    this.words?.end([...words, ''].map((word) => `${word}\0`).join(''));
   }
 
   /** SIGKILL for CRIU, and for its children too where they are nothing without it. */
   kill(withChildren = false): void {
-    if (this.pid === undefined) return;
+    if (this.over) return; // the pid may be another's
     let children: number[] = [];
     if (withChildren) {
       try {
@@ -118,8 +117,7 @@ export class CriuProcess {
           .map(Number);
       } catch {} // gone already
     }
-    this.child.kill('SIGKILL');
-    for (const pid of children) {
+    for (const pid of [this.pid, ...children]) {
       try {
         process.kill(pid, 'SIGKILL');
       } catch {}

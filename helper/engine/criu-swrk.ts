@@ -37,9 +37,7 @@ export async function converse(criu: CriuLaunch | CriuProcess, request: Request,
   talk.kill?.addEventListener('abort', kill, { once: true });
   try {
     const response = await exchange(socket, request, talk);
-    const end = await running.ended.catch((cause: unknown) => {
-      throw new NoAnswer(`${command} could not be started`, { stderr: running.stderr, killed, cause });
-    });
+    const end = await running.ended;
     if (!response) {
       const { stderr, signalled } = running;
       throw new NoAnswer(`${signalled ? 'CRIU' : command} ${end} without an answer`, { stderr, killed, signalled });

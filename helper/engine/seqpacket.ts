@@ -1,10 +1,11 @@
-/** A SOCK_SEQPACKET pair for CRIU's RPC, whose messages are packets. */
+/** What connects us with CRIU: a SOCK_SEQPACKET pair for its RPC, whose messages are packets, and pipes. */
 import { Socket } from 'node:net';
 import koffi from 'koffi';
 
 const libc = koffi.load(null);
 const c = {
   socketpair: libc.func('int socketpair(int domain, int type, int protocol, _Out_ int *sockets)'),
+  pipe2: libc.func('int pipe2(_Out_ int *ends, int flags)'),
   dup3: libc.func('int dup3(int from, int to, int flags)'),
   fcntl: libc.func('int fcntl(int fd, int command, ...)'),
   close: libc.func('int close(int fd)'),
@@ -20,6 +21,15 @@ function pair(type: number): [number, number] {
   const fds = [-1, -1];
   if (c.socketpair(AF_UNIX, type | CLOEXEC, 0, fds) < 0) throw systemError('socketpair');
   return [fds[0]!, fds[1]!];
+}
+
+/** A pipe: our end, to read or to write, as a Node socket; the other as a descriptor. */
+export function pipe(ours: 'reads' | 'writes'): [Socket, number] {
+  const fds = [-1, -1];
+  if (c.pipe2(fds, CLOEXEC) < 0) throw systemError('pipe2');
+  const [read, write] = fds as [number, number];
+  if (ours === 'reads') return [new Socket({ fd: read, readable: true, writable: false }), write];
+  return [new Socket({ fd: write, readable: false, writable: true }), read];
 }
 
 export function closeFd(fd: number): void {
