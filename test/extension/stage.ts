@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { repository } from '../vscode/paths.ts';
@@ -8,8 +8,8 @@ import { repository } from '../vscode/paths.ts';
 export function stageExtension(place: string): string {
   const folder = join(place, 'extension');
   mkdirSync(folder);
-  for (const file of ['package.json', 'package.nls.json', 'LICENSE'])
-    cpSync(join(repository, file), join(folder, file));
+  const manifest = readdirSync(repository).filter((name) => /^package(\.nls(\.[\w-]+)?)?\.json$/.test(name));
+  for (const file of [...manifest, 'LICENSE']) cpSync(join(repository, file), join(folder, file));
   for (const linked of ['media', 'scripts']) symlinkSync(join(repository, linked), join(folder, linked));
   const tsx = createRequire(__filename).resolve('tsx/cjs');
   const build = join(repository, 'scripts', 'build.ts');

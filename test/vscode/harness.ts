@@ -9,7 +9,7 @@ import type { HostRun } from './mocha.ts';
 import { requireSetUp } from './paths.ts';
 import type { Page } from './playwright.ts';
 import { killMarkedNow } from './processes.ts';
-import { type Folders, installVsix, MARK, Server, serverEnvironment } from './server.ts';
+import { addLanguage, type Folders, installVsix, MARK, Server, serverEnvironment } from './server.ts';
 import { Settings, type ThemeName } from './settings.ts';
 import type { TreeRow } from './tree.ts';
 import { makeWindow, type Window } from './window.ts';
@@ -31,6 +31,8 @@ export interface EditorOptions {
   /** To keep state from one editor to the next; by default it is new and thrown away. */
   userDataDir?: string;
   size?: { width: number; height: number };
+  /** The window's language, such as `de`, for extensions: VS Code's own texts stay English. */
+  language?: string;
   /** Pixels of a screenshot for one of the page. */
   scale?: number;
   /** With Workspace Trust, which asks nothing here: folders are not trusted until somebody says so. */
@@ -48,6 +50,7 @@ export async function startEditor(options: EditorOptions) {
     userData: options.userDataDir ? resolve(options.userDataDir) : join(base, 'user'),
     extensions: join(base, 'extensions'),
     trust: options.trust ?? false,
+    language: options.language,
   };
   const mark = `${MARK}=${base}`;
   const clean = () => {
@@ -62,6 +65,7 @@ export async function startEditor(options: EditorOptions) {
     // Before the server's first start, when it takes stock of this folder.
     for (const path of [options.developmentPath, ...(options.besides ?? [])])
       if (path) linkExtension(resolve(path), folders.extensions);
+    if (options.language) addLanguage(options.language, folders);
     if (options.vsix) await installVsix(resolve(options.vsix), folders, env);
     const [{ server, url }, browser] = await both(
       Server.start(folders, env),

@@ -13,6 +13,7 @@ export interface Folders {
   extensions: string;
   /** Folders are not trusted until somebody says so. */
   trust: boolean;
+  language?: string | undefined;
 }
 
 /** Every process of an editor inherits this variable, which is how they are found again when it closes. */
@@ -41,8 +42,28 @@ function commonArguments(folders: Folders): string[] {
     if (!folders.trust) lines.push('disable-workspace-trust: true');
     writeFileSync(config, [...lines, 'disable-update-check: true', ''].join('\n'));
   }
-  const { userData, extensions } = folders;
-  return [codeServer, '--config', config, '--user-data-dir', userData, '--extensions-dir', extensions];
+  const { userData, extensions, language } = folders;
+  const own = ['--config', config, '--user-data-dir', userData, '--extensions-dir', extensions];
+  return [codeServer, ...own, ...(language ? ['--locale', language] : [])];
+}
+
+/** A language pack, as it is when it is installed; this one has no text, and English stands in for each. */
+export function addLanguage(language: string, { extensions, userData }: Folders): void {
+  const [publisher, name, version] = ['teleport-env-tests', `texts-${language}`, '1.0.0'];
+  const folder = join(extensions, `${publisher}.${name}-${version}`);
+  const texts = join(folder, 'texts.json');
+  const translations = [{ id: 'vscode', path: './texts.json' }];
+  const localizations = [
+    { languageId: language, languageName: language, localizedLanguageName: language, translations },
+  ];
+  const manifest = { publisher, name, version, engines: { vscode: '^1.100.0' }, contributes: { localizations } };
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest));
+  writeFileSync(texts, JSON.stringify({ version, contents: {} }));
+  const packed = [{ extensionIdentifier: { id: `${publisher}.${name}` }, version }];
+  const pack = { hash: 'one', extensions: packed, translations: { vscode: texts }, label: language };
+  mkdirSync(userData, { recursive: true });
+  writeFileSync(join(userData, 'languagepacks.json'), JSON.stringify({ [language]: pack }));
 }
 
 export async function installVsix(file: string, folders: Folders, env: Record<string, string>): Promise<void> {
