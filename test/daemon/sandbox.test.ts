@@ -578,6 +578,7 @@ describe('a sandbox', () => {
       await other.request('session/attach', { sandbox, session });
       others.push({ other, said });
     }
+    while (others.some(({ said }) => !said.length)) await sleep(1); // on a busy machine it may not have got on since the last came
     await connection.request('session/write', { sandbox, session, data: '', eof: true });
     await Promise.all(over);
     const all = Buffer.concat(first).toString();
