@@ -70,12 +70,12 @@ function specialCause(row: Row, rows: readonly Row[]): Explanation | null {
   if (row.figure === 'checkpoint, payload stopped')
     return {
       cause: `CRIU's dump of ${row.context}${row.steps?.length ? `; ${where(row)}, of which the first and the last are in part beside the payload` : ''}`,
-      needs: 'dumps of what changed only, which CRIU does not do on a kernel without soft-dirty pages',
+      needs: 'less for CRIU to ask of each process: its mappings, descriptors and threads are read anew by each dump',
     };
   if (row.figure === 'checkpoint, written for each MB changed')
     return {
-      cause: `each image holds all of the memory: ${row.context}`,
-      needs: 'dumps of what changed only, which CRIU does not do on a kernel without soft-dirty pages',
+      cause: `mappings below 1 MiB, and what CRIU tells of each process, are written whole: ${row.context}`,
+      needs: 'those taken over from the image before, too',
     };
   if (row.workload === 'mcts')
     return {

@@ -10,6 +10,7 @@ import { memory } from '../engine/memory.ts';
 import type { NetworkMode } from '../engine/network.ts';
 import { Steps } from '../engine/steps.ts';
 import { removeTree } from '../engine/trees.ts';
+import { WriteTracking } from '../engine/write-tracking.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import { shellWord } from '../protocol/shell-word.ts';
 import { type Access, wishes } from '../sandbox/policy.ts';
@@ -125,7 +126,7 @@ export class Branches {
   async adopt(record: BranchRecord, head: string | null): Promise<void> {
     const { id } = record;
     const cgroup = new Cgroup(record.cgroup);
-    const live: Live = { pid: record.pid, startTime: record.startTime, cgroup };
+    const live: Live = { pid: record.pid, startTime: record.startTime, cgroup, writes: new WriteTracking() };
     const branch = this.branch(record, live, this.state.layout.branch(id));
     try {
       this.connect(live.pid, { adopted: true });

@@ -1,7 +1,7 @@
 /** Makes a checkpoint of a live branch: a transaction, whose failure leaves the branch as it was and nothing of the checkpoint. */
 
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { capture, captureFiles, undoRotation } from '../engine/capture.ts';
 import { inSlices } from '../engine/diff.ts';
@@ -93,6 +93,7 @@ export class Checkpointer {
       faultPoint('take:pinned', branch.live.pid);
       manifest.rotated = rotated;
       manifest.stoppedMs = captured.stoppedMs;
+      if (captured.took) manifest.took = basename(dirname(captured.took.image));
       this.catalogue.add(manifest);
       if (!rotated) {
         connected = true;
@@ -114,7 +115,7 @@ export class Checkpointer {
         rotated = false; // its files are the successor's now
         steps.done('connections taken up');
       }
-      await this.catalogue.measure(manifest, place);
+      await this.catalogue.measure(manifest, place, captured.took?.bytes);
       manifest.totalMs = steps.total;
       const { used } = branch.record;
       if (used) manifest.usage = used;

@@ -20,6 +20,7 @@ import { cutOutside, park, reachesOutside, settle } from './network.ts';
 import { refillReserve, withReserve } from './reserve.ts';
 import { Steps } from './steps.ts';
 import { makeLike, removeTree } from './trees.ts';
+import { WriteTracking } from './write-tracking.ts';
 
 const run = promisify(execFile);
 
@@ -42,6 +43,7 @@ export interface Live {
   /** Of PID 1, in clock ticks since boot: with the pid it names the process for good. */
   startTime: string;
   cgroup: Cgroup;
+  writes: WriteTracking;
 }
 
 /** Of include/linux/sched.h. A PID 1 can stay in that state: it waits for its children, whose tracer waits for it. */
@@ -95,7 +97,7 @@ export async function launch(machine: Machine, ground: Ground, payload: Payload,
     const pid = Number(stdout.trim());
     machine.limiter.apply(cgroup.path, pid, ground.limits);
     faultPoint('branch:live', pid);
-    return { pid, startTime: startTimeOf(pid) ?? '', cgroup };
+    return { pid, startTime: startTimeOf(pid) ?? '', cgroup, writes: new WriteTracking() };
   } catch (cause) {
     await abandon(ground, cgroup);
     const text = ((cause as { stderr?: string }).stderr || (cause as Error).message).trim();
@@ -156,6 +158,7 @@ export async function activate(
   checked?.catch(() => hopeless.abort()); // told below
   let watch: NodeJS.Timeout | undefined;
   const { ahead } = options;
+  const writes = new WriteTracking();
   const pidOf = { root: 0 };
   try {
     faultPoint('branch:prepared');
@@ -170,6 +173,7 @@ export async function activate(
         tcpEstablished: true,
         fileLocks: true,
         logLevel: 2,
+        ...writes.keeping(),
         // CRIU can wait for ever for pages that are not there, or for a PID 1 that was killed.
         signal: hopeless.signal,
         killAfterMs: 300,
@@ -196,8 +200,10 @@ export async function activate(
     steps.done(options.frozen ? 'processes frozen' : 'processes let go');
     const startTime = startTimeOf(pid);
     if (!startTime) throw new Error('the restored processes ended at once');
-    return { pid, startTime, cgroup };
+    writes.restored(image);
+    return { pid, startTime, cgroup, writes };
   } catch (cause) {
+    writes.end();
     // Killed while it waited, by whoever is short of memory: that is no fault of the image. Asked before we end it ourselves.
     const lost = ahead?.signalled && pidOf.root === 0 && !hopeless.signal.aborted;
     await abandon(ground, cgroup);
@@ -234,6 +240,7 @@ function explainRestore(cause: unknown, ground: Ground): TeleportError {
 export async function retire(layout: BranchLayout, live: Live): Promise<Steps> {
   const steps = new Steps();
   cutLoose(live);
+  live.writes.end();
   await live.cgroup.end();
   steps.done('old processes ended by SIGKILL');
   faultPoint('branch:retired');

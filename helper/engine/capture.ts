@@ -14,6 +14,7 @@ import { beginDump } from './criu-ahead.ts';
 import type { CriuProcess } from './criu-process.ts';
 import { faultPoint } from './fault.ts';
 import type { BranchLayout, CheckpointLayout } from './layout.ts';
+import { libc } from './libc.ts';
 import { hasRemaps, maskRemaps, remapsIn, removeRemaps } from './link-remap.ts';
 import type { Machine } from './machine.ts';
 import { reachesOutside } from './network.ts';
@@ -36,6 +37,8 @@ export interface Captured {
   rotated: boolean;
   /** Milliseconds during which the payload did not run. With `rotated`, up to now. */
   stoppedMs: number;
+  /** Folder of the image that pages were taken over from, and how many bytes. */
+  took: { image: string; bytes: number } | null;
   /** Lower files were written to: names may be known to the mount's index only (`completeHardLinks`). */
   indexed: boolean;
 }
@@ -56,13 +59,15 @@ export async function capture(
   ahead?: CriuProcess,
 ): Promise<Captured> {
   for (let tries = TRIES; ; ahead = undefined) {
+    const taking = live.writes.since !== null;
     try {
       return await captureOnce(machine, live, from, to, way, steps, ahead);
     } catch (error) {
-      if (--tries === 0 || !isPassing(error as Error)) throw error;
+      const passing = isPassing(error as Error);
+      if (--tries === 0 || !(passing || taking)) throw error;
+      if (passing) await sleep(PASSES_MS);
+      steps.done(`tried again: ${passing ? 'a connection was just being accepted' : 'with all of the memory'}`);
     }
-    await sleep(PASSES_MS);
-    steps.done('tried again: a connection was just being accepted');
   }
 }
 
@@ -82,8 +87,10 @@ async function captureOnce(
 ): Promise<Captured> {
   mkdirSync(to.dir, { recursive: true });
   mkdirSync(to.image);
+  await live.writes.ready(to.image);
   // A successor would lose the connections to the outside.
   const mayRotate = way === 'auto' && !reachesOutside(live.pid);
+  const since = live.writes.since;
   let rotate = way === 'rotate' || (mayRotate && countEntries(from.upper, ROTATE_ABOVE) >= ROTATE_ABOVE);
   faultPoint('capture:begun', live.pid);
   const index = join(from.work, 'index');
@@ -109,6 +116,7 @@ async function captureOnce(
           linkRemap: true,
           ghostLimit: GHOST_LIMIT,
           logLevel: 2,
+          ...live.writes.options(to.image),
         },
         {
           // Called once everything stands still. CRIU goes on when this returns, and waits in post-dump: the copy runs beside it.
@@ -142,6 +150,7 @@ async function captureOnce(
     faultPoint('capture:dumped', live.pid);
     // A branch is restored into a control group of its own, whatever the one was that it is dumped in.
     rmSync(join(to.image, 'cgroup.img'), { force: true });
+    live.writes.dumped(to.image);
     steps.done(rotate ? 'branch frozen' : 'processes go on');
     if (rotate) {
       await live.cgroup.frozen();
@@ -162,9 +171,11 @@ async function captureOnce(
     return {
       rotated: rotate,
       stoppedMs: round(rotate ? performance.now() - began : frozen),
+      took: since === null ? null : { image: since, bytes: (stats?.pagesSkipped ?? 0) * libc().getpagesize() },
       indexed: isIndexed(index),
     };
   } catch (cause) {
+    live.writes.forget();
     if (moved) rejoin(to, from);
     if (rotate) live.cgroup.thaw();
     await removeTree(to.dir);
@@ -238,6 +249,7 @@ export async function captureFiles(
     return {
       rotated: false,
       stoppedMs: round(performance.now() - begun),
+      took: null,
       indexed: isIndexed(join(from.work, 'index')),
     };
   } catch (cause) {

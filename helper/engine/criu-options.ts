@@ -32,6 +32,12 @@ export interface CriuOptions {
   trackMem?: boolean;
   /** Images of the dump before, relative to `imagesDir`. */
   parentImg?: string;
+  /**
+   * A datagram socket of ours in which CRIU keeps what tracks the writes of the processes from this dump to the next. With it, and a
+   * `parentImg`, the images hold all pages themselves, those that were not written taken over by reference where the file system can.
+   * Needs our CRIU (`write-tracking`); others do as if it were not there.
+   */
+  writeTrackSk?: number;
   autoDedup?: boolean;
   /** `TYPE[ID]:NAME`, as on CRIU's command line. */
   external?: string[];

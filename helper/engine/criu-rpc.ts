@@ -46,6 +46,8 @@ export interface Opts {
   root?: string;
   /** Relative to the images folder. */
   parentImg?: string;
+  /** Of our patched CRIU. A descriptor of the process that made the socket pair. */
+  writeTrackSk?: number;
   trackMem?: boolean;
   autoDedup?: boolean;
   linkRemap?: boolean;
@@ -141,6 +143,7 @@ const messages = protobuf.Root.fromJSON({
       unprivileged: bool(67),
       leaveStopped: bool(69),
       logToStderr: bool(71),
+      writeTrackSk: int32(200),
     }),
     InheritFd: message({ key: required('string', 1), fd: required('int32', 2) }),
     Features: message({ memTrack: bool(1), lazyPages: bool(2), pidfdStore: bool(3) }),

@@ -56,6 +56,7 @@ const SIGNATURES = {
   setns: ['int', ['int', 'int']],
   prlimit64: ['int', ['int', 'int', 'void *', 'void *']],
   if_nametoindex: ['uint', ['void *']],
+  getpagesize: ['int', []],
 } as const satisfies Record<string, readonly [string, readonly string[]]>;
 
 type Libc = Record<keyof typeof SIGNATURES, CFunction>;

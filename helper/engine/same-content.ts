@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { close, statOf } from './at.ts';
+import { sameExtents } from './extents.ts';
 import type { Entry } from './layer.ts';
 import { check, libc } from './libc.ts';
 import { openEntry } from './stack.ts';
@@ -7,24 +8,11 @@ import { openEntry } from './stack.ts';
 /** Steps of a long computation: run it in one go, or with breaks at each `undefined`. */
 export type Steps<T> = Generator<undefined, T>;
 
-/** `_IOWR('f', 11, struct fiemap)` of linux/fs.h; the same on x64 and arm64. */
-const FS_IOC_FIEMAP = 0xc020660b;
-/** Flush first: extents say nothing about what is not written yet. */
-const FIEMAP_FLAG_SYNC = 1;
-const EXTENT_LAST = 1;
-const EXTENT_UNWRITTEN = 0x800;
-/** Where a physical address means nothing: unknown, delalloc, encoded, not aligned, inline, tail. */
-const EXTENT_UNUSABLE = 0x2 | 0x4 | 0x8 | 0x100 | 0x200 | 0x400;
-const HEADER = 32;
-const EXTENT = 56;
-const EXTENTS = 512;
-
 /** Below that many bytes, reading is as quick as asking for extents. */
 const WORTH_MAPPING = 131_072;
 const CHUNK = 1 << 20;
 const left = Buffer.allocUnsafeSlow(CHUNK);
 const right = Buffer.allocUnsafeSlow(CHUNK);
-const maps = [Buffer.alloc(HEADER + EXTENTS * EXTENT), Buffer.alloc(HEADER + EXTENTS * EXTENT)] as const;
 
 /**
  * Whether two regular files of the same size hold the same bytes. Exact: equal times are no proof, since programs set
@@ -68,34 +56,6 @@ function readFull(fd: number, into: Buffer, at: number, length: number): boolean
     done += got;
   }
   return true;
-}
-
-/** True where both files are known to consist of the same blocks. */
-function sameExtents(a: number, b: number): boolean {
-  const count = mapExtents(a, maps[0]);
-  if (count === 0 || mapExtents(b, maps[1]) !== count) return false;
-  for (let i = 0; i < count; i++) {
-    const at = HEADER + i * EXTENT;
-    // fe_logical, fe_physical, fe_length: three u64
-    if (maps[0].compare(maps[1], at, at + 24, at, at + 24) !== 0) return false;
-    const flags = [maps[0].readUInt32LE(at + 40), maps[1].readUInt32LE(at + 40)] as const;
-    if (((flags[0] | flags[1]) & EXTENT_UNUSABLE) !== 0) return false;
-    if (((flags[0] ^ flags[1]) & EXTENT_UNWRITTEN) !== 0) return false;
-  }
-  return true;
-}
-
-/** How many extents the file has; 0 where they can't be told or are too many. */
-function mapExtents(fd: number, map: Buffer): number {
-  map.fill(0, 0, HEADER);
-  map.writeBigUInt64LE(0xffff_ffff_ffff_ffffn, 8); // fm_length
-  map.writeUInt32LE(FIEMAP_FLAG_SYNC, 16);
-  map.writeUInt32LE(EXTENTS, 24); // fm_extent_count
-  if (libc().ioctl(fd, FS_IOC_FIEMAP, map) === -1) return 0;
-  const count = map.readUInt32LE(20); // fm_mapped_extents
-  if (count === 0) return 0;
-  const last = map.readUInt32LE(HEADER + (count - 1) * EXTENT + 40);
-  return (last & EXTENT_LAST) === 0 ? 0 : count;
 }
 
 /** SHA-256 of a file's content, or null where it can't be read. Yields between reads. */

@@ -80,7 +80,9 @@ export const Manifest = z.object({
   criu: z.string(),
   kernel: z.string(),
   /** Of the memory image, by file: size and CRC-32. Known once it is durable. */
-  sums: z.record(z.string(), z.tuple([z.number(), z.number()])).optional(),
+  sums: z.record(z.string(), z.tuple([z.number(), z.union([z.number(), z.array(z.number())])])).optional(),
+  /** The one whose image has the blocks of the memory that was not written in between. Good without it, too. */
+  took: CheckpointId.optional(),
   /** Layers of pinned base files, by name, newest first. */
   pins: z.array(z.string()),
 });

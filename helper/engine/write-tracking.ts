@@ -1,0 +1,104 @@
+/**
+ * Which memory of a branch was written since its last image: the kernel notes it (userfaultfd with WP_ASYNC, Linux 6.7), CRIU reads it
+ * (our patch 0005-write-tracking), and takes over from that image what was not. The descriptors that the notes live by are kept in a socket
+ * of ours between two dumps. Whoever loses them loses nothing else: all that they stood for reads as written.
+ */
+import { closeSync, constants, existsSync, readdirSync, rmSync } from 'node:fs';
+import { copyFile, open, readdir, rm } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import type { CriuOptions, DumpOptions } from './criu-options.ts';
+import { copyOnWriteByBlocks } from './extents.ts';
+import { check, libc } from './libc.ts';
+
+/** Of sys/socket.h. */
+const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_PEEK = 2;
+const MSG_DONTWAIT = 0x40;
+
+/** As in the patch: in smaller memories nothing is tracked. */
+const WORTH_BYTES = 16 << 20;
+
+/** What only the dump itself needed: the link to the image before, and what was taken over for processes that are no more. */
+function tidy(image: string): void {
+  for (const name of readdirSync(image)) if (name === 'parent' || name.startsWith('taken-')) rmSync(join(image, name));
+}
+
+export class WriteTracking {
+  private socket: number | null = null;
+  private last: string | null = null;
+  private ended = false;
+
+  /** Folder of the image that the next dump may take pages over from; null where all of it has to be written. */
+  get since(): string | null {
+    return this.last !== null && existsSync(this.last) ? this.last : null;
+  }
+
+  /**
+   * Before a dump into `image`, while the programs still run: pages that are not on the disk yet could be taken over only once they
+   * are, and taking over many small pieces takes its time too.
+   */
+  async ready(image: string): Promise<void> {
+    const { since } = this;
+    if (since === null) return;
+    copyOnWriteByBlocks(image);
+    for (const name of await readdir(since)) {
+      const number = /^pages-(\d+)\.img$/.exec(name)?.[1];
+      if (!number) continue;
+      const path = join(since, name);
+      const file = await open(path, 'r');
+      try {
+        await file.datasync();
+        if ((await file.stat()).size < WORTH_BYTES) continue;
+      } finally {
+        await file.close();
+      }
+      const taken = join(image, `taken-${number}.img`);
+      // Where the file system cannot, CRIU copies what it needs.
+      await copyFile(path, taken, constants.COPYFILE_FICLONE_FORCE).catch(() => rm(taken, { force: true }));
+    }
+  }
+
+  /** What CRIU is told for a restore: it begins with it. */
+  keeping(): Pick<CriuOptions, 'writeTrackSk'> {
+    if (this.ended) return {};
+    this.socket ??= check(libc().socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), 'socket');
+    return { writeTrackSk: this.socket };
+  }
+
+  /** What it is told for a dump into `image`. */
+  options(image: string): Pick<DumpOptions, 'parentImg' | 'writeTrackSk'> {
+    const { since } = this;
+    this.last = null; // unless it succeeds
+    return { ...this.keeping(), ...(since === null ? {} : { parentImg: relative(image, since) }) };
+  }
+
+  /** That dump succeeded. */
+  dumped(image: string): void {
+    tidy(image);
+    this.restored(image);
+  }
+
+  /** The memory is what this image has: what is written from now on is written since. */
+  restored(image: string): void {
+    if (this.socket === null) return;
+    // Nothing waits in it where there was nothing worth the while, or where CRIU or the kernel cannot.
+    const waiting = libc().recv(this.socket, Buffer.alloc(4), 4, MSG_PEEK | MSG_DONTWAIT) > 0;
+    if (waiting) this.last = image;
+    else this.forget();
+  }
+
+  /** All reads as written. */
+  forget(): void {
+    this.last = null;
+    if (this.socket !== null) closeSync(this.socket);
+    this.socket = null;
+  }
+
+  /** With the branch. */
+  end(): void {
+    this.ended = true;
+    this.forget();
+  }
+}
