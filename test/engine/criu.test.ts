@@ -203,7 +203,8 @@ describe('the real CRIU', function () {
     const can = await check({ binary });
     assert.ok(can.ok, JSON.stringify(can));
     assert.ok(can.version[0] >= 4);
-    if (!process.env.TELEPORT_CRIU) assert.deepEqual(can.patches, ['static', 'tcp-repair', 'locks-timers', 'populate']);
+    if (!process.env.TELEPORT_CRIU)
+      assert.deepEqual(can.patches, ['static', 'tcp-repair', 'locks-timers', 'populate', 'write-tracking']);
   });
 
   it('is missed with a reason', async () => {
