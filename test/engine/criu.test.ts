@@ -204,7 +204,14 @@ describe('the real CRIU', function () {
     assert.ok(can.ok, JSON.stringify(can));
     assert.ok(can.version[0] >= 4);
     if (!process.env.TELEPORT_CRIU)
-      assert.deepEqual(can.patches, ['static', 'tcp-repair', 'locks-timers', 'populate', 'write-tracking']);
+      assert.deepEqual(can.patches, [
+        'static',
+        'tcp-repair',
+        'locks-timers',
+        'populate',
+        'write-tracking',
+        'two-readers',
+      ]);
   });
 
   it('is missed with a reason', async () => {

@@ -1,0 +1,84 @@
+/** Memory that two threads read when it is restored: the bytes, the threads that were there, and no other. */
+import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import type { Connection } from '../../helper/client/connection.ts';
+import { HelperProcess, needsMachine, workspace } from './helper-process.ts';
+
+/** Two processes of 80 and 72 MB in areas of many sizes, with gaps, and three threads in each, which count. */
+const LARGE_PY = `import mmap, os, sys, threading, time, zlib
+child = os.fork() == 0
+areas = []
+left = (72 if child else 80) << 20
+n = 0
+while left > 0:
+    n += 1
+    size = min(left, (1 << 20) * (n % 7) + 4096 * (n % 5 + 1) if n != 3 else 30 << 20)
+    area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    area.write(os.urandom(4096) * (size // 4096))
+    areas.append(area)
+    left -= size
+counts = [0, 0]
+def count(i):
+    while True:
+        counts[i] += 1
+        time.sleep(0.005)
+for i in (0, 1):
+    threading.Thread(target=count, args=(i,), daemon=True).start()
+name = 'child' if child else 'parent'
+os.mkfifo(name + '.in'); os.mkfifo(name + '.out')
+with open(os.open(name + '.in', os.O_RDWR)) as lines, open(os.open(name + '.out', os.O_RDWR), 'r+b', buffering=0) as out:
+    for line in lines:
+        total = 0
+        for area in areas:
+            total = zlib.crc32(area, total)
+        before = list(counts)
+        time.sleep(0.05)
+        alive = all(a < b for a, b in zip(before, counts))
+        tasks = ','.join(sorted(os.listdir('/proc/self/task'), key=int))
+        out.write(f'{total} {tasks} {alive}\\n'.encode())
+`;
+
+describe('a large memory with threads', () => {
+  let helper: HelperProcess;
+  let connection: Connection;
+  let sandbox: string;
+  let ws: string;
+
+  before(async function () {
+    needsMachine(this);
+    helper = await HelperProcess.start(undefined, { standbys: 0 });
+    connection = await helper.connect();
+    ws = workspace({ 'large.py': LARGE_PY });
+    sandbox = (await connection.request('sandbox/create', { workspace: ws })).sandbox.id;
+  });
+  after(async () => {
+    await helper?.stop();
+    if (ws) rmSync(ws, { recursive: true, force: true });
+  });
+  afterEach(function () {
+    if (this.currentTest?.state === 'failed') console.error(helper.logText());
+  });
+
+  async function run(text: string): Promise<string> {
+    const ran = await connection.request('run', { sandbox, line: text, checkpoint: false });
+    const said = Buffer.from(ran.output, 'base64').toString();
+    assert.equal(ran.exitCode, 0, said);
+    return said.trim();
+  }
+  const ask = () => run('for w in parent child; do echo > $w.in; read -r L < $w.out; echo $L; done');
+
+  it('comes back whole, time and again, itself restored', async function () {
+    this.timeout(60_000);
+    await run('python3 large.py & while [ ! -p parent.out ] || [ ! -p child.out ]; do sleep 0.02; done; sleep 0.2');
+    let { id } = (await connection.request('checkpoint/create', { sandbox })).checkpoint;
+    const told = await ask();
+    assert.match(told, /^\d+ \d+,\d+,\d+ True\n\d+ \d+,\d+,\d+ True$/);
+    for (let i = 0; i < 12; i++) {
+      await connection.request('checkpoint/rollback', { sandbox, checkpoint: id, discard: true });
+      assert.equal(await ask(), told, `rollback ${i}`);
+      if (i % 4 !== 3) continue;
+      await connection.request('checkpoint/rollback', { sandbox, checkpoint: id, discard: true });
+      id = (await connection.request('checkpoint/create', { sandbox })).checkpoint.id;
+    }
+  });
+});
