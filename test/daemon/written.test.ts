@@ -159,6 +159,25 @@ os.mkfifo('in'); os.mkfifo('out')
 serve(os.open('in', os.O_RDWR), os.open('out', os.O_RDWR))
 `;
 
+/** 40 MB, and a filter by which the kernel ends whoever calls userfaultfd, munmap or close. Machine: x64 and arm64 numbers. */
+const STRICT_PY = `import ctypes, os, platform, struct, time
+held = bytearray(os.urandom(1 << 20) * 40)
+numbers = [323, 11, 3] if platform.machine() == 'x86_64' else [282, 215, 57]
+code = b''.join(
+    [struct.pack('HBBI', 0x20, 0, 0, 0)]
+    + [struct.pack('HBBI', 0x15, len(numbers) - i, 0, n) for i, n in enumerate(numbers)]
+    + [struct.pack('HBBI', 0x06, 0, 0, 0x7FFF0000), struct.pack('HBBI', 0x06, 0, 0, 0x80000000)]
+)
+kept = ctypes.create_string_buffer(code)
+program = struct.pack('HxxxxxxP', len(code) // 8, ctypes.addressof(kept))
+libc = ctypes.CDLL(None, use_errno=True)
+open('strict', 'w').close()
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, program, 0, 0) == 0, ctypes.get_errno()
+while True:
+    time.sleep(0.01)
+`;
+
 describe('memory that was not written', () => {
   let helper: HelperProcess;
   let connection: Connection;
@@ -170,7 +189,7 @@ describe('memory that was not written', () => {
     needsMachine(this);
     helper = await HelperProcess.start(undefined, { faults: true, standbys: 0 });
     connection = await helper.connect();
-    ws = workspace({ 'wild.py': WILD_PY });
+    ws = workspace({ 'wild.py': WILD_PY, 'strict.py': STRICT_PY });
     sandbox = (await connection.request('sandbox/create', { workspace: ws })).sandbox.id;
     await run('python3 wild.py & while [ ! -p out ]; do sleep 0.02; done');
   });
@@ -274,6 +293,18 @@ describe('memory that was not written', () => {
     closeSync(file);
     await assert.rejects(goTo(next.id), { message: new RegExp(`${name} is not what was written`) });
     await goTo(id); // whose blocks those were
+  });
+
+  it('is tracked for a program that may not ask for that itself', async () => {
+    await run('python3 strict.py & while [ ! -e strict ]; do sleep 0.02; done');
+    const { id } = await save();
+    const again = await save();
+    await goTo(id);
+    const after = await save();
+    // It is its parent's job still, and both its memories are taken over.
+    assert.equal(await run('kill -0 %?strict && echo there'), 'there');
+    for (const { bytes } of [again, after]) assert.ok(bytes < 12 * MB, `${bytes} bytes`);
+    await run('kill %?strict; wait %?strict || true');
   });
 
   it('is dumped whole where the image before has lost some of it', async () => {
