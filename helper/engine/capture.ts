@@ -87,7 +87,7 @@ async function captureOnce(
 ): Promise<Captured> {
   mkdirSync(to.dir, { recursive: true });
   mkdirSync(to.image);
-  await live.writes.ready(to.image);
+  const shared = await live.writes.ready(to.image);
   // A successor would lose the connections to the outside.
   const mayRotate = way === 'auto' && !reachesOutside(live.pid);
   const since = live.writes.since;
@@ -171,7 +171,8 @@ async function captureOnce(
     return {
       rotated: rotate,
       stoppedMs: round(rotate ? performance.now() - began : frozen),
-      took: since === null ? null : { image: since, bytes: (stats?.pagesSkipped ?? 0) * libc().getpagesize() },
+      took:
+        since === null || !shared ? null : { image: since, bytes: (stats?.pagesSkipped ?? 0) * libc().getpagesize() },
       indexed: isIndexed(index),
     };
   } catch (cause) {

@@ -38,10 +38,12 @@ export class WriteTracking {
   /**
    * Before a dump into `image`, while the programs still run: pages that are not on the disk yet could be taken over only once they
    * are, and taking over many small pieces takes its time too.
+   * @returns blocks are shared with the image before: the file system can
    */
-  async ready(image: string): Promise<void> {
+  async ready(image: string): Promise<boolean> {
     const { since } = this;
-    if (since === null) return;
+    if (since === null) return false;
+    let shared = false;
     copyOnWriteByBlocks(image);
     for (const name of await readdir(since)) {
       const number = /^pages-(\d+)\.img$/.exec(name)?.[1];
@@ -56,8 +58,11 @@ export class WriteTracking {
       }
       const taken = join(image, `taken-${number}.img`);
       // Where the file system cannot, CRIU copies what it needs.
-      await copyFile(path, taken, constants.COPYFILE_FICLONE_FORCE).catch(() => rm(taken, { force: true }));
+      const cloned = copyFile(path, taken, constants.COPYFILE_FICLONE_FORCE).then(() => true);
+      if (await cloned.catch(() => false)) shared = true;
+      else await rm(taken, { force: true });
     }
+    return shared;
   }
 
   /** What CRIU is told for a restore: it begins with it. */

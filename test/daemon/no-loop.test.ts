@@ -1,7 +1,7 @@
 /** Machines without loop devices, as many containers are: the state lies in a file system of its own, or in memory, and doctor says which. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Connection } from '../../helper/client/connection.ts';
@@ -12,6 +12,20 @@ const WITHOUT_LOOPS = `
 dev=$(mktemp -d) && mount -t tmpfs none $dev && cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/fd $dev
 for dir in pts shm; do mkdir $dev/$dir; mount --rbind /dev/$dir $dev/$dir; done
 ln -s pts/ptmx $dev/ptmx; mount --move $dev /dev; rmdir $dev`;
+
+/** Adds to each hundredth page of its 40 MB when told, and tells the sum of them all. */
+const ADDS_PY = `import os, time, zlib
+held = bytearray(os.urandom(1 << 20) * 40)
+open('ready', 'w').close()
+while True:
+    if os.path.exists('add'):
+        for at in range(0, len(held), 409600):
+            held[at] = (held[at] + 1) & 255
+        with open('sum', 'w') as file:
+            print(zlib.crc32(held), file=file)
+        os.unlink('add')
+    time.sleep(0.01)
+`;
 
 /** A mount namespace of its own, arranged by that shell script. */
 function arranged(script: string): string[] {
@@ -64,6 +78,29 @@ describe('without loop devices', function () {
     const loop = await need('loop');
     assert.notEqual(loop.status, 'ok');
     assert.match(loop.remedy ?? '', /modprobe loop/);
+  });
+
+  it('takes memory over by copies there, where blocks cannot be shared', async () => {
+    await begin(() => WITHOUT_LOOPS);
+    writeFileSync(join(ws, 'adds.py'), ADDS_PY);
+    const sandbox = (await connection.request('sandbox/create', { workspace: ws })).sandbox.id;
+    const run = async (line: string): Promise<string> => {
+      const { output } = await connection.request('run', { sandbox, line, checkpoint: false });
+      return Buffer.from(output, 'base64').toString();
+    };
+    const add = () => run('touch add; while [ -e add ]; do sleep 0.01; done; cat sum');
+    const save = async () => (await connection.request('checkpoint/create', { sandbox })).checkpoint;
+    await run('python3 adds.py & while [ ! -e ready ]; do sleep 0.02; done');
+    await add();
+    const whole = await save();
+    await add();
+    const { id, bytes } = await save();
+    const then = await add();
+    for (let i = 0; i < 2; i++) {
+      await connection.request('checkpoint/rollback', { sandbox, checkpoint: id, discard: true });
+      assert.equal(await add(), then);
+    }
+    assert.ok(bytes > whole.bytes / 2, `${bytes} bytes are there once more`);
   });
 
   it('takes the file system that somebody mounted there', async () => {
