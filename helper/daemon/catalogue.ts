@@ -1,10 +1,9 @@
 /** A sandbox's checkpoints, on disk and in mind: read, written, measured, made durable, deleted. */
 
 import { existsSync, readdirSync, statSync } from 'node:fs';
-import { open, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { countChanges, inSlices } from '../engine/diff.ts';
-import { ownBytes } from '../engine/extents.ts';
 import { faultPoint } from '../engine/fault.ts';
 import { flatten } from '../engine/flatten.ts';
 import { checkImage, stampOf, sumImage } from '../engine/image-sums.ts';
@@ -25,6 +24,9 @@ import { readRecord, writeRecord } from './store.ts';
 
 /** With more layers than that, those below a checkpoint are made one. A lookup through 30 takes no measurable time. */
 const FLATTEN_ABOVE = 32;
+
+/** Memory in an image. */
+const PAGES = /^pages-\d+\.img$/;
 
 /** What was read lately is in memory still: reading it again would not tell what the disk has. */
 const COMPARED_MS = 60_000;
@@ -224,15 +226,14 @@ export class Catalogue {
     this.state.inBackground(() => removeTree(this.state.layout.checkpoint(id).dir));
   }
 
-  /** @param taken bytes of its memory that are another image's too */
-  async measure(manifest: Manifest, place: CheckpointLayout, taken = 0): Promise<void> {
+  async measure(manifest: Manifest, place: CheckpointLayout): Promise<void> {
     const [filesChanged, image, layer] = await Promise.all([
       countChanges(this.stack(manifest.parent!), this.stack(manifest.id)),
-      imageSizeOf(place.image),
+      sizeOf(place.image),
       sizeOf(place.layer),
     ]);
     manifest.filesChanged = filesChanged;
-    manifest.bytes = image - taken + layer;
+    manifest.bytes = image - (manifest.took?.bytes ?? 0) + layer;
   }
 
   /** Its memory image is what was written, as far as that is known. One of many forks of a checkpoint need not read it again. */
@@ -287,22 +288,28 @@ export class Catalogue {
     faultPoint('delete:manifest');
     this.forget(checkpoint);
     await removeTree(this.state.layout.checkpoint(checkpoint).dir);
-    const kept = await this.inherit(manifest);
+    const kept = this.inherit(manifest);
     refillReserve();
     this.state.save({ undo: this.state.record.undo.filter((id) => id !== checkpoint) });
     this.state.tell('checkpoint/removed', { sandbox: this.state.record.id, checkpoint });
     return Math.max(0, manifest.bytes - kept);
   }
 
-  /** What others took over from the memory of one that is gone is theirs now. @returns bytes that so were not freed */
-  private async inherit({ id, took }: Manifest): Promise<number> {
-    let kept = 0;
-    for (const heir of [...this.manifests.values()].filter((other) => other.took === id)) {
-      const place = this.state.layout.checkpoint(heir.id);
-      const bytes = (await ownSizeOf(place.image)) + (await sizeOf(place.layer));
-      kept += bytes - heir.bytes;
-      Object.assign(heir, { bytes, took });
-      writeRecord(place.manifest, heir);
+  /**
+   * What others took over from the memory of one that is gone is now the oldest one's of them, from which the rest have it.
+   * @returns bytes that so were not freed, at most: what the heir wrote anew of them is not known
+   */
+  private inherit({ id, took, bytes }: Manifest): number {
+    const heirs = [...this.manifests.values()].filter((other) => other.took?.from === id);
+    heirs.sort((a, b) => numberOf(a.id) - numberOf(b.id));
+    const [first, ...rest] = heirs;
+    if (!first) return 0;
+    const kept = Math.min(first.took!.bytes, bytes);
+    first.bytes += kept;
+    first.took = took && { from: took.from, bytes: first.took!.bytes - kept };
+    for (const other of rest) other.took = { from: first.id, bytes: other.took!.bytes };
+    for (const heir of heirs) {
+      writeRecord(this.state.layout.checkpoint(heir.id).manifest, heir);
       this.state.tell('checkpoint/changed', { sandbox: this.state.record.id, checkpoint: toCheckpoint(heir) });
     }
     return kept;
@@ -362,7 +369,7 @@ export class Catalogue {
     const manifest = this.manifests.get(checkpoint);
     if (!manifest || manifest.durable || this.state.removed) return;
     const { image, dir } = this.state.layout.checkpoint(checkpoint);
-    const before = this.manifests.get(manifest.took ?? '');
+    const before = this.manifests.get(manifest.took?.from ?? '');
     const known = before?.sums ? { dir: this.state.layout.checkpoint(before.id).image, sums: before.sums } : undefined;
     const sums = manifest.filesOnly ? undefined : await sumImage(image, known);
     await syncfsAsync(dir);
@@ -419,35 +426,14 @@ export function toCheckpoint(m: Manifest): Checkpoint {
 }
 
 /** Bytes that a folder's files take, by blocks; extents shared with other layers count in each. */
-function sizeOf(dir: string): Promise<number> {
-  return sum(dir, async (path) => (await stat(path)).blocks * 512);
-}
-
-/** Those of a memory image. While pages of it are being written anew, the file system sets more blocks aside than they will take. */
-function imageSizeOf(image: string): Promise<number> {
-  return sum(image, async (path) => (await stat(path)).size);
-}
-
-/** Bytes of a memory image that are its own, and no other's too. */
-function ownSizeOf(image: string): Promise<number> {
-  return sum(image, async (path) => {
-    const file = await open(path, 'r');
-    try {
-      await file.datasync(); // before that it is not told
-      return ownBytes(file.fd);
-    } finally {
-      await file.close();
-    }
-  });
-}
-
-async function sum(dir: string, bytesOf: (path: string) => Promise<number>): Promise<number> {
-  let bytes = 0;
+async function sizeOf(dir: string): Promise<number> {
+  let sum = 0;
   const names = await readdir(dir, { withFileTypes: true, recursive: true });
   for (let at = 0; at < names.length; at += 64) {
     const part = names.slice(at, at + 64).filter((e) => e.isFile());
-    const sizes = await Promise.all(part.map((e) => bytesOf(join(e.parentPath, e.name)).catch(() => 0))); // gone meanwhile
-    bytes += sizes.reduce((total, size) => total + size, 0);
+    const stats = await Promise.all(part.map((e) => stat(join(e.parentPath, e.name)).catch(() => null)));
+    // While pages are written anew, the file system sets more blocks aside for them than they will take.
+    for (const [i, s] of stats.entries()) if (s) sum += PAGES.test(part[i]!.name) ? s.size : s.blocks * 512;
   }
-  return bytes;
+  return sum;
 }

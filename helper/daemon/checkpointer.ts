@@ -93,7 +93,7 @@ export class Checkpointer {
       faultPoint('take:pinned', branch.live.pid);
       manifest.rotated = rotated;
       manifest.stoppedMs = captured.stoppedMs;
-      if (captured.took) manifest.took = basename(dirname(captured.took.image));
+      if (captured.took) manifest.took = { from: basename(dirname(captured.took.image)), bytes: captured.took.bytes };
       this.catalogue.add(manifest);
       if (!rotated) {
         connected = true;
@@ -115,7 +115,7 @@ export class Checkpointer {
         rotated = false; // its files are the successor's now
         steps.done('connections taken up');
       }
-      await this.catalogue.measure(manifest, place, captured.took?.bytes);
+      await this.catalogue.measure(manifest, place);
       manifest.totalMs = steps.total;
       const { used } = branch.record;
       if (used) manifest.usage = used;

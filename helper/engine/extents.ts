@@ -8,7 +8,6 @@ const FS_IOC_FIEMAP = 0xc020660b;
 const FIEMAP_FLAG_SYNC = 1;
 const EXTENT_LAST = 1;
 const EXTENT_UNWRITTEN = 0x800;
-const EXTENT_SHARED = 0x2000;
 /** Where a physical address means nothing: unknown, delalloc, encoded, not aligned, inline, tail. */
 const EXTENT_UNUSABLE = 0x2 | 0x4 | 0x8 | 0x100 | 0x200 | 0x400;
 const HEADER = 32;
@@ -80,7 +79,6 @@ interface Extent {
   length: number;
   /** Where on the disk; null where nobody knows. */
   physical: number | null;
-  shared: boolean;
 }
 
 /** All of them, as they are now, in order; null where the file system tells none. */
@@ -97,19 +95,12 @@ function extentsOf(fd: number): Extent[] | null {
       const flags = map.readUInt32LE(entry + 40);
       const usable = (flags & (EXTENT_UNUSABLE | EXTENT_UNWRITTEN)) === 0;
       const physical = usable ? Number(map.readBigUInt64LE(entry + 8)) : null;
-      found.push({ at, length, physical, shared: (flags & EXTENT_SHARED) !== 0 });
+      found.push({ at, length, physical });
       start = at + length;
       if (flags & EXTENT_LAST) return found;
     }
     if (count === 0) return found;
   }
-}
-
-/** Bytes on the disk that are this file's alone. */
-export function ownBytes(fd: number): number {
-  const extents = extentsOf(fd);
-  if (extents === null) return fstatSync(fd).blocks * 512;
-  return extents.reduce((sum, { length, shared }) => sum + (shared ? 0 : length), 0);
 }
 
 /**

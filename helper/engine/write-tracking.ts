@@ -38,11 +38,21 @@ export class WriteTracking {
   /**
    * Before a dump into `image`, while the programs still run: pages that are not on the disk yet could be taken over only once they
    * are, and taking over many small pieces takes its time too.
-   * @returns blocks are shared with the image before: the file system can
+   * @returns blocks are shared with the image before: the file system can. What fails here is no reason to have no checkpoint: then
+   * all of the memory is dumped
    */
   async ready(image: string): Promise<boolean> {
     const { since } = this;
     if (since === null) return false;
+    try {
+      return await this.take(since, image);
+    } catch {
+      this.forget();
+      return false;
+    }
+  }
+
+  private async take(since: string, image: string): Promise<boolean> {
     let shared = false;
     copyOnWriteByBlocks(image);
     for (const name of await readdir(since)) {

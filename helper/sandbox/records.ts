@@ -81,8 +81,8 @@ export const Manifest = z.object({
   kernel: z.string(),
   /** Of the memory image, by file: size and CRC-32. Known once it is durable. */
   sums: z.record(z.string(), z.tuple([z.number(), z.union([z.number(), z.array(z.number())])])).optional(),
-  /** The one whose image has the blocks of the memory that was not written in between. Good without it, too. */
-  took: CheckpointId.optional(),
+  /** The one whose image has the blocks of the memory that was not written in between, and their bytes. Good without it, too. */
+  took: z.object({ from: CheckpointId, bytes: z.number().int() }).optional(),
   /** Layers of pinned base files, by name, newest first. */
   pins: z.array(z.string()),
 });
