@@ -88,7 +88,7 @@ export interface RestoreResult {
 
 /**
  * Moments of a dump: `pre-dump` nothing is stopped yet; `query-ext-files` all processes are stopped, nothing written;
- * `post-dump` all is written, the processes are still stopped.
+ * `post-dump` all is read, the processes are still stopped. Of those that are to go on, our CRIU writes most images later.
  */
 export type DumpMoment =
   | 'pre-dump'

@@ -211,6 +211,8 @@ describe('the real CRIU', function () {
         'populate',
         'write-tracking',
         'two-readers',
+        'fewer-questions',
+        'late-images',
       ]);
   });
 
@@ -236,6 +238,23 @@ describe('the real CRIU', function () {
       assert.ok(after.counter >= before.counter && after.counter < before.counter + 200, 'and as old as the dump');
       await waitFor(async () => (await ask(root)).counter > after.counter);
       await endOf(again);
+    }
+  });
+
+  it('lets processes that are to go on wait for no image to be written; others end when all are', async () => {
+    const all = ['core-1.img', 'inventory.img', 'pages-1.img'];
+    for (const leaveRunning of [true, false]) {
+      const { pid, root, images, beside, anew } = await start('plain');
+      const { nonce } = await ask(root);
+      const written = () => all.filter((name) => existsSync(join(images, name)));
+      const meanwhile: string[] = [];
+      const look = { 'post-dump': () => void meanwhile.push(...written()) };
+      await dump(beside, { imagesDir: images, pid, leaveRunning }, look);
+      assert.deepEqual(written(), all);
+      if (!process.env.TELEPORT_CRIU) assert.deepEqual(meanwhile, leaveRunning ? [] : all, 'while they stand still');
+      killQuietly(pid);
+      await restored(anew, { imagesDir: images, root });
+      assert.equal((await ask(root)).nonce, nonce);
     }
   });
 
