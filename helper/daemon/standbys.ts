@@ -110,22 +110,24 @@ export class Standbys {
     this.timer = setTimeout(() => void this.work(), delayMs);
   }
 
+  /** A loop: were each to call the next, none would be over, nor its branch let go, as long as there is always one to make. */
   private async work(): Promise<void> {
     this.timer = null;
-    this.dismiss();
-    const next = this.missing();
-    if (!next || this.closed) return;
-    if (isScarce(this.left())) {
-      // The first also proves the checkpoint, for which nobody would ask again. Further ones can do without.
-      if (this.untried) this.timer = setTimeout(() => void this.work(), this.lookMs);
-      return;
+    for (;;) {
+      this.dismiss();
+      const next = this.missing();
+      if (!next || this.closed) return;
+      if (isScarce(this.left())) {
+        // The first also proves the checkpoint, for which nobody would ask again. Further ones can do without.
+        if (this.untried) this.timer = setTimeout(() => void this.work(), this.lookMs);
+        return;
+      }
+      this.untried = false;
+      const making = { checkpoint: next, made: this.build(next), claimed: false };
+      this.making = making;
+      await making.made;
+      this.making = null;
     }
-    this.untried = false;
-    const made = this.build(next);
-    this.making = { checkpoint: next, made, claimed: false };
-    await made;
-    this.making = null;
-    await this.work();
   }
 
   private missing(): string | undefined {

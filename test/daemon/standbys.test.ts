@@ -1,6 +1,8 @@
 /** Which standbys are made, taken and ended, without branches: what those do is tested where they are real. */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { Branch } from '../../helper/daemon/branch.ts';
 import { Standbys } from '../../helper/daemon/standbys.ts';
 import { type Memory, memory, readMemory } from '../../helper/engine/memory.ts';
@@ -99,6 +101,27 @@ describe('standbys', () => {
     left = plenty;
     await sleep(120);
     assert.deepEqual(made, ['k1']);
+  });
+
+  it('are forgotten once taken, though there was always one more to make', async () => {
+    standbys.want(['k1', 'k1'], 0);
+    const taken: WeakRef<Branch>[] = [];
+    for (let n = 0; n < 10; n++) {
+      await until(() => finish.length === n + 1);
+      finish[n]!();
+      finish[n] = () => {}; // it knows what it resolved
+      await until(() => standbys.all.length === 1);
+      taken.push(new WeakRef((await standbys.take('k1'))!));
+    }
+    setFlagsFromString('--expose-gc');
+    const collect: () => void = runInNewContext('gc');
+    await sleep(1); // what a WeakRef was made of lives until the end of its turn
+    collect();
+    // Of the last one the work knows until the next is made.
+    assert.deepEqual(
+      taken.slice(0, -1).filter((one) => one.deref()),
+      [],
+    );
   });
 
   it('all of a checkpoint that is deleted are ended', async () => {
