@@ -3,13 +3,13 @@
  *
  *   dist/extension.js      what of the VS Code extension is read when a window opens
  *   dist/whole.js          the rest of it, in parts: part-*.js are loaded when they are needed
- *   dist/teleport-env.js   the command line, which is also the daemon and the client process
+ *   dist/teleport-env.js   the command line, which is also the daemon and the client process; helper-*.js are parts of it
  *   dist/*.wasm            the grammar of bash and what runs it
  *   dist/node_modules/     koffi, reduced to what Linux needs
  *
  *   tsx scripts/build.ts [--out DIR] [--minify] [--no-maps] [--metafile FILE] [--watch]
  *
- *   --metafile FILE   esbuild's account of the extension: which source is in which part
+ *   --metafile FILE   esbuild's account: which source is in which part
  */
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
@@ -21,6 +21,7 @@ import {
   type Metafile,
   type Plugin,
   type PluginBuild,
+  type TransformOptions,
   transform,
 } from 'esbuild';
 
@@ -51,10 +52,12 @@ const common: BuildOptions = {
   },
 };
 
-/** Of both parts of the extension. */
+const PROGRAM = 'teleport-env.js';
+
+/** Of the program, and of both parts of the extension. */
 const outputs: Metafile['outputs'] = {};
 
-const asCommonJs: Plugin = { name: 'as-commonjs', setup: ({ onEnd }) => onEnd(writeAsCommonJs) };
+const asCommonJs: Plugin = { name: 'as-commonjs', setup: ({ onEnd }) => onEnd((result) => writeAsCommonJs(result)) };
 
 const inEditor: BuildOptions = {
   ...common,
@@ -68,13 +71,34 @@ const inEditor: BuildOptions = {
   metafile: true,
 };
 
+/** Node holds the whole text of each file that it loads: the daemon's parts are its own, and without comments, an eighth of all. */
+const asProgram: Plugin = {
+  name: 'as-program',
+  setup: ({ onEnd }) =>
+    onEnd((result) =>
+      writeAsCommonJs(result, {
+        minifyWhitespace: true,
+        minifySyntax: true,
+        lineLimit: 160,
+        // By Node's other loader it would take longer, and memory for that one.
+        supported: { 'dynamic-import': false },
+      }),
+    ),
+};
+
 const bundles: BuildOptions[] = [
   {
     ...common,
-    entryPoints: ['helper/cli/main.ts'],
-    outfile: join(dist, 'teleport-env.js'),
+    entryPoints: { 'teleport-env': 'helper/cli/main.ts' },
+    outdir: dist,
     external: ['koffi'],
-    banner: { js: '#!/usr/bin/env node' },
+    chunkNames: 'helper-[name]-[hash]',
+    format: 'esm',
+    splitting: true,
+    sourcemap: common.sourcemap && 'inline',
+    write: false,
+    metafile: true,
+    plugins: [asProgram],
   },
   // One small file: in a window that opens, each further one costs as much as its content.
   { ...inEditor, entryPoints: ['src/extension.ts'], plugins: [asCommonJs, { name: 'whole-apart', setup: wholeApart }] },
@@ -87,14 +111,19 @@ function wholeApart({ onResolve }: PluginBuild): void {
 }
 
 /** What is imported by a call is in files of its own, so that an editor doesn't read it before it is needed. */
-async function writeAsCommonJs({ outputFiles = [], metafile: account }: BuildResult): Promise<void> {
+async function writeAsCommonJs(
+  { outputFiles = [], metafile: account }: BuildResult,
+  more: TransformOptions = {},
+): Promise<void> {
   Object.assign(outputs, account?.outputs);
   for (const { path, text } of outputFiles) {
     const { minify, target, sourcemap } = common;
     const { code, map } = await transform(text, {
+      ...more,
       format: 'cjs',
       platform: 'node',
-      minify,
+      banner: `${basename(path) === PROGRAM ? '#!/usr/bin/env node\n' : ''}"use strict";`,
+      ...(minify ? { minify } : {}),
       target,
       sourcefile: basename(path),
       sourcemap: sourcemap ? 'external' : false,
@@ -149,16 +178,14 @@ async function main(): Promise<void> {
     return;
   }
   mkdirSync(dist, { recursive: true });
-  for (const stale of readdirSync(dist).filter((name) => /^part-.*\.js(\.map)?$/.test(name))) rmSync(join(dist, stale));
+  for (const name of readdirSync(dist)) if (/^(part|helper)-.*\.js(\.map)?$/.test(name)) rmSync(join(dist, name));
   // The sources are CommonJS in the bundle whatever the package says.
   writeFileSync(join(dist, 'package.json'), '{ "type": "commonjs" }\n');
   copyKoffi();
   copyGrammar();
-  await Promise.all(
-    bundles.filter((b) => existsSync(join(root, (b.entryPoints as string[])[0]!))).map((b) => build(b)),
-  );
+  await Promise.all(bundles.map((one) => build(one)));
   if (metafile) writeFileSync(metafile, JSON.stringify({ outputs }));
-  chmodSync(join(dist, 'teleport-env.js'), 0o755);
+  chmodSync(join(dist, PROGRAM), 0o755);
 }
 
 main().catch((error) => {

@@ -6,7 +6,7 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ERRORS } from '../helper/protocol/errors.ts';
 import { METHODS, NOTIFICATIONS, PROTOCOL_VERSION } from '../helper/protocol/methods.ts';
 

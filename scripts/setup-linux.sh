@@ -181,7 +181,7 @@ exec 9>"$opt/.lock"
 flock 9
 stage=$(mktemp -d "$opt/.stage.XXXXXX")
 trap 'rm -rf "$stage"' EXIT
-cp "$bundled/teleport-env.js" "$bundled/package.json" "$stage"
+cp "$bundled/teleport-env.js" "$bundled"/helper-*.js "$bundled/package.json" "$stage"
 cp "$here"/LICENSE* "$stage/LICENSE" # the packaged extension has it as LICENSE.txt
 cp -r "$bundled/node_modules" "$stage"
 cp "$here/build/init/teleport-init" "$stage"
@@ -264,13 +264,14 @@ install_completions() {
   done
 }
 
-# Process ids of helpers that were installed (those of a checkout run from elsewhere).
-running_helpers() {
+# Process ids of what was installed and runs (what is of a checkout runs from elsewhere): all, or of that command.
+running() { # [command]
   local file words
   for file in /proc/[0-9]*/cmdline; do
     mapfile -d '' -t words 2>/dev/null <"$file" || continue
     while [[ ${words[1]:-} == --* ]]; do words=("${words[0]}" "${words[@]:2}"); done # node's own
-    [[ ${words[1]:-} == "$opt"/*/teleport-env.js && ${words[2]:-} == serve ]] || continue
+    [[ ${words[1]:-} == "$opt"/*/teleport-env.js ]] || continue
+    [[ -z ${1:-} || ${words[2]:-} == "$1" ]] || continue
     # A container's own helper is seen from its host, under a second process id. It is not ours to restart.
     [[ $(sed -n 's/^NSpid:[[:space:]]*//p' "${file%cmdline}status" 2>/dev/null) =~ ^[0-9]+$ ]] && basename "${file%/cmdline}"
   done
@@ -285,13 +286,20 @@ started() {
   echo $(($(sed -n 's/^btime //p' /proc/stat) + since_boot[19] / $(getconf CLK_TCK)))
 }
 
-# One that started before what is installed now is replaced: the new one takes its sandboxes over, alive.
-run_helper() {
-  local pid since older=()
-  for pid in $(running_helpers); do
+# Those of them that started before what is installed now.
+outdated() { # [command]
+  local pid since
+  for pid in $(running "$@"); do
     since=$(started "$pid")
-    [ -n "$since" ] && [ "$since" -lt "$(stat -c %Y "$opt/$version/complete" 2>/dev/null || echo 0)" ] && older+=("$pid")
+    [ -n "$since" ] && [ "$since" -lt "$(stat -c %Y "$opt/$version/complete" 2>/dev/null || echo 0)" ] && echo "$pid"
   done
+  return 0
+}
+
+# One that is outdated is replaced: the new one takes its sandboxes over, alive.
+run_helper() {
+  local older
+  mapfile -t older < <(outdated serve)
   if [ ${#older[@]} -gt 0 ]; then
     todo "restarting the helper, of an older build; sandboxes go on" || return 0
     if has_systemd && systemctl -q is-active teleport-env.service; then as_root systemctl restart teleport-env.service
@@ -304,16 +312,18 @@ run_helper() {
     systemctl -q is-active teleport-env.service && return
     todo "starting teleport-env.service" || return 0
     as_root systemctl start teleport-env.service
-  elif [ "$caller" != 0 ] && [ -z "$(running_helpers)" ]; then
+  elif [ "$caller" != 0 ] && [ -z "$(running serve)" ]; then
     # Root's clients start one themselves; yours would have to ask for a password each time.
     todo "starting the helper" || return 0
     as_root "$opt/$version/teleport-env" serve --detach || say "it does not start here; teleport-env doctor says why."
   fi
 }
 
-# Builds that nothing points to, and what an interrupted set-up left.
+# Builds that nothing points to, and what an interrupted set-up left. What runs still loads parts of the build that it is of:
+# then they go with the next set-up.
 remove_older() {
   local dir old=()
+  [ -z "$(outdated)" ] || return 0
   for dir in "$opt/$version-"* "$opt"/.stage.*; do
     [ -d "$dir" ] && [ "$(basename "$dir")" != "$(readlink "$opt/$version")" ] && old+=("$dir")
   done

@@ -5,7 +5,7 @@
  * program in a user's folder never runs as root.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { closeSync, existsSync, lstatSync, openSync, readFileSync, realpathSync } from 'node:fs';
+import { closeSync, existsSync, lstatSync, openSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -80,7 +80,10 @@ function launch(where: Whereabouts): Started {
   const program = join(where.installed, 'teleport-env.js');
   if (!existsSync(program)) throw new TeleportError('noHelper', 'the helper is not set up here', { hint: SETUP_HINT });
   const node = installedNode(where.installed, root);
-  for (const path of [program, ...(root ? [] : [node])])
+  const parts = readdirSync(where.installed).flatMap((name) =>
+    name.endsWith('.js') ? join(where.installed, name) : [],
+  );
+  for (const path of [...parts, ...(root ? [] : [node])])
     for (const real of [path, realpathSync(path)]) refuseUntrusted(real);
   if (root) return detach(node, [program], where.socket, '/var/log/teleport-env.log');
   const child = spawn('sudo', ['-n', '--', node, program, 'serve', '--detach'], { stdio: 'ignore' });
@@ -132,7 +135,7 @@ function openLog(log: string): number {
 
 /** This very program: the bundle, or its sources through tsx. */
 function ownProgram(): [node: string, args: string[]] {
-  if (!__filename.endsWith('.ts')) return [process.execPath, [__filename]];
+  if (!__filename.endsWith('.ts')) return [process.execPath, [join(__dirname, 'teleport-env.js')]];
   const tsx = pathToFileURL(createRequire(__filename).resolve('tsx'));
   return [process.execPath, ['--import', tsx.href, join(__dirname, '../cli/main.ts')]];
 }

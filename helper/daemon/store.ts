@@ -1,6 +1,6 @@
 /** Records on disk: read by schema, written whole or not at all. */
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { faultPoint } from '../engine/fault.ts';
 import { withReserve } from '../engine/reserve.ts';
 import { TeleportError } from '../protocol/errors.ts';

@@ -7,7 +7,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { createReadStream, mkdirSync, renameSync, rmSync, statfsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { TeleportError } from '../protocol/errors.ts';
 import { decompressed } from './decompress.ts';
 import { syncfsAsync } from './syscalls.ts';

@@ -2,7 +2,7 @@
  * Agents that can be run inside a sandbox, as data (agents.json): all that differs between them stands there, and a new one
  * is a new entry. `source` says where that was read; check there when an agent changes.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import table from './agents.json';
 
 /** Where the program `teleport-env` is inside; see helper/native/ask.c. */

@@ -21,7 +21,7 @@
  * `teleport-env shell SANDBOX [--branch BRANCH] --session SESSION` attaches a real terminal to a session which the
  * extension opened before (`session/open`), and attaches again by itself after a rollback or a restart of the daemon.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { GatewaySettings } from './gateway.ts';
 import { BranchId, CheckpointId } from './ids.ts';
 import { METHODS } from './methods.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Whose fault it is decides the exit code: the caller's 1, the machine's 2, ours 3. */
 export const ERRORS = {

@@ -1,5 +1,5 @@
 /** What a model gateway is set up with, by the command line and by the extension alike. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 const Price = z.number().min(0);
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** A sandbox's id as the helper makes it: `s` and a number, unique per helper. People may use the name instead. */
 export const SandboxId = z.string().regex(/^s[0-9]{1,9}$/, 'a sandbox id looks like s3');

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { BranchId, CheckpointId, SandboxId, SessionId } from './ids.ts';
 import { ModelUsage } from './usage.ts';
 

@@ -1,5 +1,5 @@
 /** What a sandbox's programs had of models. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 const Count = z.number().int().min(0);
 

@@ -1,5 +1,5 @@
 /** What is written to disk about sandboxes, checkpoints and branches. Parsed by these schemas whenever it is read. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { BranchId, CheckpointId, SandboxId } from '../protocol/ids.ts';
 import { CheckpointKind, Limits, Network } from '../protocol/model.ts';
 import { ModelUsage } from '../protocol/usage.ts';

@@ -34,7 +34,7 @@ export class Trouble {
 /** Where no file is anybody's own. */
 const OF_THE_SYSTEM = /^\/(usr|opt|run|etc|proc|sys|dev|lib|lib64|bin|sbin|boot|snap|var\/(lib|run|log))(\/|$)/;
 /** Ours and the editor's, as a stack names them. */
-const CODE = /(?:^|\/)((?:extension|teleport-env|part-[\w-]+|extensionHostProcess)\.js(?::\d+)*)$/;
+const CODE = /(?:^|\/)((?:extension|teleport-env|helper-[\w-]+|part-[\w-]+|extensionHostProcess)\.js(?::\d+)*)$/;
 
 /**
  * Without paths that are anybody's own, what stands in quotes, addresses with a name in them, what is given as a value, what looks

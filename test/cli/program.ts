@@ -1,6 +1,6 @@
 /** The command line as people have it: the built program, in a process of its own. */
 import { spawn, spawnSync } from 'node:child_process';
-import { cpSync } from 'node:fs';
+import { cpSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import type { Ran } from './run-cli.ts';
@@ -30,7 +30,8 @@ export function build(): void {
 /** A copy in a folder that plain users can read, whatever folder this one is in. Returns its path. */
 export function copyForUsers(folder: string): string {
   const path = join(folder, 'teleport-env.js');
-  cpSync(PROGRAM, path);
+  for (const name of readdirSync(dirname(PROGRAM)))
+    if (/^(teleport-env|helper-.*)\.js$/.test(name)) cpSync(join(dirname(PROGRAM), name), join(folder, name));
   cpSync(join(dirname(PROGRAM), 'node_modules'), join(folder, 'node_modules'), { recursive: true });
   return path;
 }

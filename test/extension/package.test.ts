@@ -107,6 +107,7 @@ describe('the package', function () {
             'LICENSE.txt', // set-up puts it beside the helper
             'package.json',
             'dist/teleport-env.js',
+            ...names.filter((name) => /dist\/helper-/.test(name)).map((name) => name.slice('extension/'.length)),
             `dist/node_modules/@koromix/koffi-linux-${native}/package.json`,
             ...['criu', 'KEY', 'LICENSE', 'SOURCE'].map((name) => `build/criu/${name}`),
             'build/init/teleport-init',

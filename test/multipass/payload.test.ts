@@ -26,7 +26,9 @@ describe('what a machine is provisioned with', () => {
     };
     put('package.json', '{"version":"1.2.3"}');
     put('dist/teleport-env.js', '//');
+    put('dist/helper-part-A1.js', '//');
     put('dist/extension.js', '// not for there');
+    put('dist/part-B2.js', '// nor that');
     put('build/criu/KEY', 'k');
     put('build/criu/criu', program(62, 'x64'));
     put('build/criu-aarch64/KEY', 'k-arm');
@@ -52,7 +54,7 @@ describe('what a machine is provisioned with', () => {
   }
 
   it('is the extension’s Linux side, with the programs for its processor', async () => {
-    const common = ['dist/teleport-env.js', 'multipass/provision.sh', 'package.json'];
+    const common = ['dist/helper-part-A1.js', 'dist/teleport-env.js', 'multipass/provision.sh', 'package.json'];
     const criu = ['build/criu/KEY', 'build/criu/criu'];
     assert.deepEqual(await unpacked('x86_64'), [...criu, 'build/init/teleport-init', ...common]);
     assert.deepEqual(await unpacked('aarch64'), [...criu, 'build/init/teleport-init', ...common]);

@@ -1,7 +1,7 @@
 /** The extension's machine over the stand-in: everything is real but the hypervisor's command. */
 
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { buildSync } from 'esbuild';
 import type { Settings, World } from '../../src/connection/multipass/launch.ts';
@@ -66,8 +66,11 @@ export function stageNewer(of: string, dir: string, version: string): string {
   const manifest = join(dir, 'package.json');
   const { version: own, ...rest } = JSON.parse(readFileSync(manifest, 'utf8'));
   writeFileSync(manifest, JSON.stringify({ ...rest, version }));
-  const bundle = join(dir, 'dist/teleport-env.js');
-  writeFileSync(bundle, readFileSync(bundle, 'utf8').replaceAll(JSON.stringify(own), JSON.stringify(version)));
+  for (const name of readdirSync(join(dir, 'dist'))) {
+    const file = join(dir, 'dist', name);
+    if (!/^(teleport-env|helper-.*)\.js$/.test(name)) continue;
+    writeFileSync(file, readFileSync(file, 'utf8').replaceAll(JSON.stringify(own), JSON.stringify(version)));
+  }
   return dir;
 }
 

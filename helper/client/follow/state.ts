@@ -1,6 +1,6 @@
 /** What is remembered of a folder that follows a sandbox, with the user's own files: a window may close at any moment. */
 import { readFile } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { FollowConflict } from '../../protocol/bridge.ts';
 import type { Sandbox } from '../../protocol/model.ts';
 import { stateFile, writeState } from '../apply/record.ts';

@@ -1,5 +1,5 @@
 /** What a tool of the MCP server is, and how its answer reads. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { TeleportError } from '../../protocol/errors.ts';
 import type { Room } from './room.ts';
 

@@ -3,7 +3,7 @@
  *
  * Every operation names the one instance that it is about: there is none that could touch another.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { Info, type Instance, instanceOf, List, Version } from './outputs.ts';
 
 export interface Operation<T> {

@@ -1,5 +1,5 @@
 /** What `multipass … --format json` prints. Unknown keys are for later versions to add and are let through. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 const State = z.enum([
   'Running',

@@ -1,6 +1,6 @@
 /** What a machine is provisioned with: the extension's own files for Linux, as one tar stream. */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Provisioned } from './plan.ts';
 import { type TarSource, tarOf } from './workspace/tar.ts';
@@ -25,7 +25,7 @@ const PARTS = [
   'multipass/provision.sh',
 ];
 
-/** What tells one build from another. */
+/** What tells one build from another: the program names its parts, and those are named after their content. */
 const MARKS = [
   'dist/teleport-env.js',
   'build/init/teleport-init',
@@ -62,8 +62,14 @@ export function payloadOf(extensionPath: string): Payload {
   };
 }
 
+/** Those of `dist/teleport-env.js`. */
+function partsOfProgram(root: string): string[] {
+  const parts = readdirSync(join(root, 'dist')).filter((name) => /^helper-.*\.js$/.test(name));
+  return parts.sort().map((name) => `dist/${name}`);
+}
+
 async function* sources(root: string, processor: string): AsyncIterable<TarSource> {
-  for (const part of PARTS) {
+  for (const part of [...PARTS, ...partsOfProgram(root)]) {
     const path = join(root, part);
     const stat = statSync(path, { throwIfNoEntry: false });
     if (part in PROGRAMS) yield* programs(root, part as keyof typeof PROGRAMS, processor);

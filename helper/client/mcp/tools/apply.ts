@@ -1,5 +1,5 @@
 /** Out of the sandbox, into the real folder. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { performPrepared, prepareApply } from '../../apply/index.ts';
 import { files, tool } from '../tool.ts';
 import { changeLine, Sandbox } from './common.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Change } from '../../../protocol/model.ts';
 
 /** Every tool takes it. */

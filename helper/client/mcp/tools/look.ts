@@ -1,5 +1,5 @@
 /** What changed, and what there is to go back to. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { BranchId, CheckpointId, InsidePath } from '../../../protocol/ids.ts';
 import type { Checkpoint } from '../../../protocol/model.ts';
 import { patchBetween } from '../../apply/index.ts';

@@ -1,5 +1,5 @@
 /** Keeping a moment, going back, and trying beside. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { BranchId, CheckpointId } from '../../../protocol/ids.ts';
 import { files, tool } from '../tool.ts';
 import { Sandbox } from './common.ts';

@@ -1,5 +1,5 @@
 /** Making a sandbox, and running commands in it. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { BranchId } from '../../../protocol/ids.ts';
 import { withGit } from '../../create.ts';
 import { insideEnvironment } from '../environment.ts';
