@@ -74,7 +74,7 @@ function specialCause(row: Row, rows: readonly Row[]): Explanation | null {
     };
   if (row.figure === 'checkpoint, written for each MB changed')
     return {
-      cause: `mappings below 1 MiB, and what CRIU tells of each process, are written whole: ${row.context}`,
+      cause: `mappings below 256 KiB, and what CRIU tells of each process, are written whole: ${row.context}`,
       needs: 'those taken over from the image before, too',
     };
   if (row.workload === 'mcts')

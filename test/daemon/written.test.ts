@@ -64,6 +64,14 @@ def by_the_kernel(r, n):
 def grow(r, n):
     fill(new(r.randrange(100, 2000)), 100, 1, n)
 
+# As the data of a large library: a file's until they are written to.
+def library(r, n):
+    with open('library', 'rb') as file:
+        at = libc.mmap(None, 512 * PAGE, 3, 2, file.fileno(), 0)
+    assert at not in (None, 2**64 - 1)
+    areas.append([at, 512])
+    fill(at, r.randrange(512), 3, n)
+
 def shrink(r, n):
     if len(areas) > 4:
         at, pages = areas.pop(r.randrange(1, len(areas)))
@@ -127,7 +135,7 @@ def heap(r, n):
     held[::5000] = bytes([n % 255]) * len(held[::5000])
 
 held = bytearray(1)
-ROUNDS = [stores, stores, by_the_kernel, grow, shrink, middle_goes, move, forget, protect, huge, child, leave, heap]
+ROUNDS = [stores, stores, by_the_kernel, grow, library, shrink, middle_goes, move, forget, protect, huge, child, leave, heap]
 
 def summed():
     total = zlib.crc32(held)
@@ -151,10 +159,13 @@ def serve(source, sink):
     os._exit(0)
 
 open('noise', 'wb').write(os.urandom(1 << 21))
+open('library', 'wb').write(os.urandom(1 << 21))
+os.truncate('library', 1 << 28) # whatever a mapping of it grows to
 new(12 << 8)
 new(12 << 8)
 for at, pages in areas:
     fill(at, pages, 1, 1)
+library(random.Random(1), 1)
 os.mkfifo('in'); os.mkfifo('out')
 serve(os.open('in', os.O_RDWR), os.open('out', os.O_RDWR))
 `;
