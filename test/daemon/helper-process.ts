@@ -16,6 +16,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { buildSync } from 'esbuild';
 import { Connection } from '../../helper/client/connection.ts';
+import { HELPER_NODE_FLAGS } from '../../helper/client/start.ts';
 import { Cgroup, findCgroup2, groupName } from '../../helper/engine/cgroup.ts';
 import { removeTwins } from '../../helper/engine/limits.ts';
 
@@ -45,10 +46,12 @@ function program(): string {
     bundle: true,
     platform: 'node',
     external: ['koffi'],
-    sourcemap: 'inline',
+    sourcemap: true,
     logLevel: 'warning',
   });
-  process.once('exit', () => rmSync(file, { force: true }));
+  process.once('exit', () => {
+    for (const made of [file, `${file}.map`]) rmSync(made, { force: true });
+  });
   bundled = file;
   return file;
 }
@@ -64,17 +67,25 @@ export class HelperProcess {
   readonly fault = join(this.dir, 'fault');
   private env: Record<string, string> = {};
   private prefix: string[] = [];
+  private measured = false;
 
   /**
    * @param volumeBytes of the state volume; sparse
-   * @param options `within`: a command that ends by becoming the one given to it, in surroundings that it made
+   * @param options `within`: a command that ends by becoming the one given to it, in surroundings that it made. `measured`: its
+   * memory is looked at, of which source maps take 20 MB from the first error on
    */
   static async start(
     volumeBytes = 4 * 1024 ** 3,
-    options: { faults?: boolean; standbys?: number; within?: (helper: HelperProcess) => string[] } = {},
+    options: {
+      faults?: boolean;
+      standbys?: number;
+      measured?: boolean;
+      within?: (helper: HelperProcess) => string[];
+    } = {},
   ): Promise<HelperProcess> {
     const helper = new HelperProcess();
     if (options.within) helper.prefix = options.within(helper);
+    helper.measured = options.measured ?? false;
     if (options.faults) helper.env.TELEPORT_ENV_FAULT = helper.fault;
     if (options.standbys !== undefined) helper.env.TELEPORT_ENV_STANDBYS = String(options.standbys);
     await helper.run(volumeBytes);
@@ -85,7 +96,8 @@ export class HelperProcess {
     const [command, ...args] = [
       ...this.prefix,
       process.execPath,
-      '--enable-source-maps',
+      ...HELPER_NODE_FLAGS,
+      ...(this.measured ? [] : ['--enable-source-maps']),
       program(),
       this.socket,
       this.state,
@@ -112,6 +124,18 @@ export class HelperProcess {
     const connection = await Connection.open(this.socket, 'test');
     this.connections.push(connection);
     return connection;
+  }
+
+  /** What is left in its heap when what nobody needs has been collected. */
+  async liveHeapMb(): Promise<number> {
+    const file = `${this.state}-heap`;
+    rmSync(file, { force: true });
+    process.kill(this.pid, 'SIGUSR2');
+    for (const deadline = Date.now() + 10_000; Date.now() < deadline; await sleep(10)) {
+      const told = existsSync(file) ? readFileSync(file, 'utf8') : '';
+      if (told.endsWith('\n')) return Number(told) / 2 ** 20;
+    }
+    throw new Error('the helper did not tell of its heap');
   }
 
   logText(): string {

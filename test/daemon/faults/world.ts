@@ -41,7 +41,7 @@ export class World {
     this.helper = helper;
   }
 
-  static async start(options: { standbys?: number; volumeBytes?: number } = {}): Promise<World> {
+  static async start(options: { standbys?: number; volumeBytes?: number; measured?: boolean } = {}): Promise<World> {
     const world = new World(await HelperProcess.start(options.volumeBytes, { faults: true, ...options }));
     world.connection = await world.helper.connect();
     // Its first operations load what it needs from then on.
