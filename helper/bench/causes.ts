@@ -4,6 +4,10 @@ import { round } from './stats.ts';
 
 const WARM = 'ours, standby ready';
 const COLD = 'ours, cold';
+/** The row of `bareMessage`, and its subjects. */
+export const BARE_MESSAGE = 'a byte to another Node process and back';
+export const AFTER_A_REST = 'nothing of ours, after a rest of 250 ms';
+export const AT_ONCE = 'nothing of ours, at once';
 
 /** Puts cause and need into each row whose goal was missed. Where no figure of the run tells one, that is said. */
 export function explainMisses(rows: readonly Row[]): void {
@@ -35,6 +39,18 @@ function largest(row: Row): { step: string; ms: number } {
   return [...row.steps!].sort((a, b) => b.ms - a.ms)[0]!;
 }
 
+/** What this run says of code that runs after a rest. */
+function rested(rows: readonly Row[]): string {
+  const [rest, once] = [AFTER_A_REST, AT_ONCE].map((subject) =>
+    rows.findLast((row) => row.figure === BARE_MESSAGE && row.subject === subject),
+  );
+  if (!rest || !once) return '';
+  return (
+    '. All of it runs after a rest, when the caches hold nothing of it any more: between two bare Node processes, a byte there and ' +
+    `back takes ${middle(rest)} ms then, ${middle(once)} at once, and a rollback is client, helper, PID 1, shell, and back`
+  );
+}
+
 function specialCause(row: Row, rows: readonly Row[]): Explanation | null {
   const other = (figure: string, subject: string): number | undefined => {
     const found = rows.findLast((r) => r.workload === row.workload && r.figure === figure && r.subject === subject);
@@ -47,9 +63,9 @@ function specialCause(row: Row, rows: readonly Row[]): Explanation | null {
     return {
       cause:
         `of ${middle(row)} ms: ${helper} until PID 1 answers, ${round(reply - helper)} for the helper to be woken, to read and to answer, ` +
-        `${round(middle(row) - reply)} more for the shell, which finds its line when it wakes. Nearly all of it is code that runs after a rest`,
+        `${round(middle(row) - reply)} more for the shell, which finds its line when it wakes${rested(rows)}`,
       needs:
-        'less code on the way, in the helper above all: waking the processes themselves is some hundredths of a millisecond each',
+        'processors that keep their caches through a rest, where those are shared with other machines; or less code on the way',
     };
   }
   if (row.figure === 'rollback' && row.subject === COLD)

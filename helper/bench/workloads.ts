@@ -1,7 +1,9 @@
 /** The workloads of the goals, each a function that measures its rows. Peers and ours alternate within one run. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Checkpoint, StepTime } from '../protocol/model.ts';
+import { bareMessage } from './bare-message.ts';
 import { add, type Bench, type Goal, weight } from './bench.ts';
+import { AFTER_A_REST, AT_ONCE, BARE_MESSAGE } from './causes.ts';
 import { copyInWorkload } from './copy-in.ts';
 import { costs } from './costs.ts';
 import { COUNTER_PY, MEMORY_PY, SQLITE_PY } from './inside.ts';
@@ -15,13 +17,16 @@ import { deep, mcts, wide } from './searches.ts';
 import { medianSteps, round, type Summary } from './stats.ts';
 import { Subject } from './subject.ts';
 
+/** In which the standby that was used is replaced, and then nothing happens. */
+const SETTLE_MS = 250;
+
 /** Rollbacks to the current checkpoint, whose standby is there, and to ones so far back that they have none. */
 async function rollbacks(
   bench: Bench,
   subject: Subject,
   workload: string,
   goals: { warm: Goal; cold: Goal },
-  { between, settleMs = 250 }: { between?: () => Promise<void>; settleMs?: number } = {},
+  { between, settleMs = SETTLE_MS }: { between?: () => Promise<void>; settleMs?: number } = {},
 ): Promise<void> {
   await subject.run('MARK=base');
   const old: string[] = [];
@@ -166,6 +171,15 @@ export async function counter(bench: Bench): Promise<void> {
         },
       },
     );
+    for (const [subject, restMs] of [
+      [AFTER_A_REST, SETTLE_MS],
+      [AT_ONCE, 0],
+    ] as const)
+      add(
+        bench,
+        { workload: 'counter', figure: BARE_MESSAGE, subject, context: 'nothing of ours: what any message costs here' },
+        await bareMessage(restMs, bench.rounds),
+      );
     await checkpoints(bench, subject, 'counter', {
       stopped: { text: 'p50 ≤ 10.8 ms', holds: (s) => s.p50 <= 10.8 },
       done: { text: 'p50 ≤ 45 ms', holds: (s) => s.p50 <= 45 },

@@ -82,6 +82,7 @@ export class Branch {
   /** A standby: frozen, its processes stay the same ones until `wake`. */
   standsStill(): void {
     this.asleep = this.live.cgroup.pids();
+    this.live.cgroup.hold();
   }
 
   wake(): void {

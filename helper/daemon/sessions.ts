@@ -54,6 +54,9 @@ export class Behind {
   }
 }
 
+/** By then the branch that takes the place of one that was abandoned has answered. */
+const CLOSE_MS = 5;
+
 export class Sessions {
   private readonly pid: number;
   private readonly links = new Map<string, Link>();
@@ -481,9 +484,9 @@ export class Sessions {
     for (const link of this.links.values()) link.listeners.clear();
     this.links.clear();
     this.open_?.();
-    // Closing takes longer than all else of a rollback's last steps: whoever waits for the new branch is answered first.
-    setImmediate(() => {
+    // It wakes the old PID 1, and takes longer than all else of a rollback's last steps: the new branch answers first.
+    setTimeout(() => {
       for (const connection of connections) connection?.destroy();
-    });
+    }, CLOSE_MS);
   }
 }

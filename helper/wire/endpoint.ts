@@ -42,6 +42,9 @@ export class Endpoint {
   private readonly asked = new Map<Id, { resolve(result: unknown): void; reject(error: Error): void }>();
   private readonly answering = new Map<Id, AbortController>();
   private lastId = 0;
+  /** Said in this turn, and who waits for it to be written. */
+  private outgoing = '';
+  private written: (() => void)[] = [];
   /** Read, and to be taken in this order. */
   private waiting: Message[] = [];
   private turn: NodeJS.Immediate | undefined;
@@ -73,7 +76,19 @@ export class Endpoint {
 
   private write(message: object): Promise<void> {
     if (this.over) return Promise.resolve();
-    return new Promise((resolve) => this.socket.write(framed(message), () => resolve()));
+    if (!this.outgoing) process.nextTick(() => this.flush());
+    this.outgoing += framed(message);
+    return new Promise((resolve) => this.written.push(resolve));
+  }
+
+  /** What is said in one breath is written as one: the other side wakes once, and finds all of it. */
+  private flush(): void {
+    const { outgoing, written } = this;
+    this.outgoing = '';
+    this.written = [];
+    this.socket.write(outgoing, () => {
+      for (const resolve of written) resolve();
+    });
   }
 
   private read(chunk: Buffer): void {
@@ -136,6 +151,7 @@ export class Endpoint {
     if (this.over) return;
     for (const message of this.waiting.splice(0)) this.take(message);
     this.over = true;
+    if (this.outgoing) this.flush();
     this.socket.destroySoon();
     for (const { reject } of this.asked.values()) reject(new Closed());
     this.asked.clear();

@@ -213,6 +213,7 @@ describe('the real CRIU', function () {
         'two-readers',
         'fewer-questions',
         'late-images',
+        'map-ahead',
       ]);
   });
 
