@@ -27,6 +27,20 @@ def memory():
 
 
 @state
+def memory_without_access():
+    """Not even its owner may read it: whoever copies it has to make it readable, and unreadable again."""
+    hidden = mmap.mmap(-1, 3 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    hidden[:6] = b"hidden"
+    where = ctypes.addressof(ctypes.c_char.from_buffer(hidden))
+    call(libc.mprotect(ctypes.c_void_p(where), len(hidden), 0))
+    yield
+    with open("/proc/self/maps") as maps:
+        same(next(line.split()[1] for line in maps if line.startswith(f"{where:x}-")), "---p", "its protection")
+    call(libc.mprotect(ctypes.c_void_p(where), len(hidden), 3))
+    same(hidden[:7], b"hidden\0", "what it holds")
+
+
+@state
 def threads():
     local, turn, asked, answers = threading.local(), threading.Condition(), [], {}
     receive, send = os.pipe()
