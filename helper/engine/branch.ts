@@ -173,6 +173,7 @@ export async function activate(
         tcpEstablished: true,
         fileLocks: true,
         logLevel: 2,
+        mapAhead: options.frozen,
         ...writes.keeping(),
         // CRIU can wait for ever for pages that are not there, or for a PID 1 that was killed.
         signal: hopeless.signal,

@@ -38,6 +38,8 @@ export interface CriuOptions {
    * Needs our CRIU (`write-tracking`); others do as if it were not there.
    */
   writeTrackSk?: number;
+  /** What the processes will touch first is mapped: a restore that takes longer, of processes that then do not. Needs our CRIU (`map-ahead`). */
+  mapAhead?: boolean;
   autoDedup?: boolean;
   /** `TYPE[ID]:NAME`, as on CRIU's command line. */
   external?: string[];

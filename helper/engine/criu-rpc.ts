@@ -48,6 +48,8 @@ export interface Opts {
   parentImg?: string;
   /** Of our patched CRIU. A descriptor of the process that made the socket pair. */
   writeTrackSk?: number;
+  /** Of our patched CRIU. */
+  mapAhead?: boolean;
   trackMem?: boolean;
   autoDedup?: boolean;
   linkRemap?: boolean;
@@ -144,6 +146,7 @@ const messages = protobuf.Root.fromJSON({
       leaveStopped: bool(69),
       logToStderr: bool(71),
       writeTrackSk: int32(200),
+      mapAhead: bool(201),
     }),
     InheritFd: message({ key: required('string', 1), fd: required('int32', 2) }),
     Features: message({ memTrack: bool(1), lazyPages: bool(2), pidfdStore: bool(3) }),
