@@ -266,7 +266,7 @@ export class Branches {
           {
             frozen: role === 'standby',
             network: (pid) => this.connect(pid),
-            check: this.catalogue.checkOf(manifest),
+            check: this.catalogue.checkOf(manifest, role !== 'standby'),
             ahead: begun?.criu,
           },
           steps,
@@ -430,7 +430,11 @@ export class Branches {
     if (this.state.removed || !this.state.record.head) return;
     this.standbys.open();
     const usable = new Map([...this.catalogue.tree].filter(([, m]) => !m.broken));
-    const memoryOf = (id: string): number => this.catalogue.tree.get(id)?.bytes ?? 0;
+    // Memory that it shares with another image on the disk, a standby has of its own.
+    const memoryOf = (id: string): number => {
+      const { bytes = 0, took } = this.catalogue.tree.get(id) ?? {};
+      return bytes + (took?.bytes ?? 0);
+    };
     const now = performance.now();
     const wanted = wishes(usable, this.state.record.current, this.accesses, this.hints, now, STANDBY_LIMITS, memoryOf);
     this.standbys.want(

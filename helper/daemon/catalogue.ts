@@ -52,7 +52,7 @@ export class Catalogue {
   readonly damaged = new Map<string, { why: string; manifest: Manifest; read: boolean }>();
   private readonly becomingDurable = new Map<string, Promise<void>>();
   private flattening: Promise<void> | null = null;
-  /** Images that were what had been written: when, and which files those were. */
+  /** Images that are known to be what was written: since when, and which files those are. */
   private readonly compared = new Map<string, { stamp: string; at: number }>();
 
   constructor(state: SandboxState) {
@@ -236,18 +236,31 @@ export class Catalogue {
     manifest.bytes = image - (manifest.took?.bytes ?? 0) + layer;
   }
 
-  /** Its memory image is what was written, as far as that is known. One of many forks of a checkpoint need not read it again. */
-  checkOf({ id, sums }: Manifest): (() => Promise<void>) | undefined {
+  /**
+   * Its memory image is what was written, as far as that is known. One of many forks of a checkpoint need not read it again.
+   * @param waiting somebody waits for the branch: an image that this helper summed up or compared, and that nobody touched since, is
+   * not compared again. The standby that is made of it then, or in its place later on, is
+   */
+  checkOf({ id, sums }: Manifest, waiting: boolean): (() => Promise<void>) | undefined {
     if (!sums) return undefined;
     const { image } = this.state.layout.checkpoint(id);
     const stamp = stampOf(image, sums);
     const last = this.compared.get(id);
-    if (stamp !== null && last?.stamp === stamp && performance.now() - last.at < COMPARED_MS) return undefined;
+    const untouched = stamp !== null && last?.stamp === stamp;
+    if (untouched && (waiting || performance.now() - last.at < COMPARED_MS)) return undefined;
     return async () => {
       this.compared.delete(id);
-      await checkImage(image, sums);
+      await checkImage(image, sums, this.state.around.machine.readsDirect);
       if (stamp !== null) this.compared.set(id, { stamp, at: performance.now() });
     };
+  }
+
+  /** The image is what its sums say, by what this helper itself read. */
+  private isKnown({ id, sums }: Manifest): boolean {
+    const last = this.compared.get(id);
+    return (
+      sums !== undefined && last !== undefined && last.stamp === stampOf(this.state.layout.checkpoint(id).image, sums)
+    );
   }
 
   label(checkpoint: string, label: string | null): Checkpoint {
@@ -369,12 +382,19 @@ export class Catalogue {
     const manifest = this.manifests.get(checkpoint);
     if (!manifest || manifest.durable || this.state.removed) return;
     const { image, dir } = this.state.layout.checkpoint(checkpoint);
+    // Most of the sums are known when those of the image are that most of the memory was taken over from.
+    await this.becomingDurable.get(manifest.took?.from ?? '')?.catch(() => {}); // told by whoever asked for it
     const before = this.manifests.get(manifest.took?.from ?? '');
     const known = before?.sums ? { dir: this.state.layout.checkpoint(before.id).image, sums: before.sums } : undefined;
+    // Sums of what was taken over are those of the image before.
+    const sure = !known || this.isKnown(before!);
+    const began = Date.now();
     const sums = manifest.filesOnly ? undefined : await sumImage(image, known);
+    const stamp = sums && sure ? stampOf(image, sums, began) : null;
     await syncfsAsync(dir);
     if (!this.manifests.has(checkpoint) || this.state.removed) return;
     manifest.sums = sums;
+    if (stamp !== null) this.compared.set(checkpoint, { stamp, at: performance.now() });
     manifest.durable = true;
     writeRecord(this.state.layout.checkpoint(checkpoint).manifest, manifest, { sync: true });
     this.state.tell('checkpoint/changed', { sandbox: this.state.record.id, checkpoint: toCheckpoint(manifest) });

@@ -68,6 +68,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     cgroups,
     limiter: new Limiter(cgroups),
+    readsDirect: volume.kind === 'xfs' || volume.kind === 'ext4',
   };
   const version = typeof TELEPORT_ENV_VERSION === 'string' ? TELEPORT_ENV_VERSION : 'dev';
   let end = (): void => {};

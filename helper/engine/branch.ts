@@ -174,6 +174,7 @@ export async function activate(
         fileLocks: true,
         logLevel: 2,
         mapAhead: options.frozen,
+        directPages: machine.readsDirect,
         ...writes.keeping(),
         // CRIU can wait for ever for pages that are not there, or for a PID 1 that was killed.
         signal: hopeless.signal,

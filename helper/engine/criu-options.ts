@@ -40,6 +40,11 @@ export interface CriuOptions {
   writeTrackSk?: number;
   /** What the processes will touch first is mapped: a restore that takes longer, of processes that then do not. Needs our CRIU (`map-ahead`). */
   mapAhead?: boolean;
+  /**
+   * At a restore, pages of large images that are not in the page cache are read past it. Needs our CRIU (`direct-pages`); others read
+   * them as ever.
+   */
+  directPages?: boolean;
   autoDedup?: boolean;
   /** `TYPE[ID]:NAME`, as on CRIU's command line. */
   external?: string[];

@@ -50,6 +50,8 @@ export interface Opts {
   writeTrackSk?: number;
   /** Of our patched CRIU. */
   mapAhead?: boolean;
+  /** Likewise. */
+  directPages?: boolean;
   trackMem?: boolean;
   autoDedup?: boolean;
   linkRemap?: boolean;
@@ -147,6 +149,7 @@ const messages = protobuf.Root.fromJSON({
       logToStderr: bool(71),
       writeTrackSk: int32(200),
       mapAhead: bool(201),
+      directPages: bool(202),
     }),
     InheritFd: message({ key: required('string', 1), fd: required('int32', 2) }),
     Features: message({ memTrack: bool(1), lazyPages: bool(2), pidfdStore: bool(3) }),

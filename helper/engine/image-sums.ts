@@ -2,12 +2,13 @@
  * Checksums of a memory image: CRIU keeps none, and would restore damaged pages without a word. Against disks that forget and files
  * that get mixed up, not against an attacker. About 0.6 ms per MB, beside the restore.
  */
-import { statSync } from 'node:fs';
+import { constants, statSync } from 'node:fs';
 import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { TeleportError } from '../protocol/errors.ts';
 import { sharedChunks } from './extents.ts';
+import { pageAligned } from './libc.ts';
 
 /** By file name: size and CRC-32; of large files one for each `PART`. */
 export type ImageSums = Record<string, [size: number, sum: number | number[]]>;
@@ -19,13 +20,20 @@ const CHUNK = 1 << 19;
 const PART = 1 << 20;
 const LARGE = 8 * PART;
 
+/** What a disk gives no less of. */
+const BLOCK = 4096;
+/** A file can change again within one tick of the kernel's clock, 10 ms at most, and still say that it last did at the same time. */
+const TICK_MS = 20;
+
 /** For all files of an image: new ones for each made the helper 30 MB larger until they were collected. */
 type Chunks = [Buffer, Buffer];
-const newChunks = (): Chunks => [Buffer.allocUnsafeSlow(CHUNK), Buffer.allocUnsafeSlow(CHUNK)];
+const newChunks = (): Chunks => [pageAligned(CHUNK), pageAligned(CHUNK)];
 
 /** Of `size` bytes from `start` on. One chunk is read while the one before is summed up. */
 async function sumOf(file: FileHandle, chunks: Chunks, start: number, size: number): Promise<number> {
-  const read = (i: number, at: number) => file.read(chunks[i % 2]!, 0, Math.min(CHUNK, start + size - at), at);
+  // Whole blocks, past the end of the file too: where it is read directly, no less is.
+  const left = (at: number) => Math.ceil((start + size - at) / BLOCK) * BLOCK;
+  const read = (i: number, at: number) => file.read(chunks[i % 2]!, 0, Math.min(CHUNK, left(at)), at);
   let sum = 0;
   let reading = read(0, start);
   try {
@@ -90,13 +98,20 @@ export async function sumImage(dir: string, known?: Known): Promise<ImageSums> {
   return sums;
 }
 
+/** Past the page cache where that is wanted and the file system can. */
+async function openToCompare(path: string, direct: boolean): Promise<FileHandle | null> {
+  const past = direct ? await open(path, constants.O_RDONLY | constants.O_DIRECT).catch(() => null) : null;
+  return past ?? (await open(path, 'r').catch(() => null));
+}
+
 /** A file is what it was; null where it can't be read. */
 async function compare(
   path: string,
   [size, sum]: ImageSums[string],
   chunks: Chunks,
+  direct: boolean,
 ): Promise<{ size: number; same: boolean } | null> {
-  const file = await open(path, 'r').catch(() => null);
+  const file = await openToCompare(path, direct && size >= LARGE);
   try {
     const found = (await file?.stat())?.size;
     if (!file || found === undefined) return null;
@@ -112,21 +127,29 @@ async function compare(
   }
 }
 
-/** Changes whenever a file of the image does, as far as the file system knows of it. Null where one is missing. */
-export function stampOf(dir: string, sums: ImageSums): string | null {
+/**
+ * Changes whenever a file of the image does, as far as the file system knows of it.
+ * @param since when one began to read them
+ * @returns null where one is missing, or may have changed since then
+ */
+export function stampOf(dir: string, sums: ImageSums, since = Date.now()): string | null {
   try {
-    const files = Object.keys(sums).map((name) => statSync(join(dir, name)));
-    return files.map(({ ino, size, ctimeMs }) => `${ino} ${size} ${ctimeMs}`).join();
+    const files = Object.keys(sums).map((name) => statSync(join(dir, name), { bigint: true }));
+    if (files.some(({ ctimeMs }) => Number(ctimeMs) > since - TICK_MS)) return null;
+    return files.map(({ ino, size, ctimeNs }) => `${ino} ${size} ${ctimeNs}`).join();
   } catch {
     return null;
   }
 }
 
-/** @throws TeleportError `checkpointDamaged` naming the first file that is not what it was */
-export async function checkImage(dir: string, sums: ImageSums): Promise<void> {
+/**
+ * @param direct large files are read past the page cache
+ * @throws TeleportError `checkpointDamaged` naming the first file that is not what it was
+ */
+export async function checkImage(dir: string, sums: ImageSums, direct: boolean): Promise<void> {
   const chunks = newChunks();
   for (const [name, sum] of Object.entries(sums)) {
-    const found = await compare(join(dir, name), sum, chunks);
+    const found = await compare(join(dir, name), sum, chunks, direct);
     if (found?.same) continue;
     const what = !found ? 'is missing' : found.size < sum[0] ? 'is cut short' : 'is not what was written';
     throw new TeleportError('checkpointDamaged', `its memory image is damaged: ${name} ${what}`, {

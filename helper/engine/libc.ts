@@ -60,10 +60,15 @@ const SIGNATURES = {
 } as const satisfies Record<string, readonly [string, readonly string[]]>;
 
 type Libc = Record<keyof typeof SIGNATURES, CFunction>;
-let loaded: { libc: Libc; errno: () => number } | undefined;
+interface Loaded {
+  libc: Libc;
+  errno: () => number;
+  addressOf: (buffer: Buffer) => bigint;
+}
+let loaded: Loaded | undefined;
 
 /** Loads koffi at the first use: command line clients never get here and need not pay its 10 ms. */
-function load(): { libc: Libc; errno: () => number } {
+function load(): Loaded {
   if (loaded === undefined) {
     const koffi = require('koffi') as typeof import('koffi');
     const library = koffi.load(null);
@@ -71,13 +76,25 @@ function load(): { libc: Libc; errno: () => number } {
       name,
       library.func(name, result, [...args]),
     ]);
-    loaded = { libc: Object.fromEntries(functions) as Libc, errno: () => koffi.errno() };
+    loaded = {
+      libc: Object.fromEntries(functions) as Libc,
+      errno: () => koffi.errno(),
+      addressOf: (buffer) => koffi.address(buffer),
+    };
   }
   return loaded;
 }
 
 export function libc(): Libc {
   return load().libc;
+}
+
+/** Memory that a disk can be read into past the page cache (O_DIRECT): it begins at a page. */
+export function pageAligned(size: number): Buffer {
+  const page = libc().getpagesize();
+  const room = Buffer.allocUnsafeSlow(size + page);
+  const into = Number(load().addressOf(room) % BigInt(page));
+  return room.subarray(page - into, page - into + size);
 }
 
 /** errno of the last call that failed. Read it before anything else runs. */

@@ -15,4 +15,9 @@ export interface Machine {
   /** Folder of a cgroup v2 under which each branch gets one. */
   cgroups: string;
   limiter: Limiter;
+  /**
+   * Large images are read past the page cache: below the state volume is a file, which has one of its own. Where there is a disk, what
+   * is read time and again had better be kept.
+   */
+  readsDirect: boolean;
 }

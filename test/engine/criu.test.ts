@@ -211,6 +211,7 @@ describe('the real CRIU', function () {
         'populate',
         'write-tracking',
         'two-readers',
+        'direct-pages',
         'fewer-questions',
         'late-images',
         'map-ahead',
