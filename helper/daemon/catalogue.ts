@@ -3,10 +3,11 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { countChanges, inSlices } from '../engine/diff.ts';
 import { faultPoint } from '../engine/fault.ts';
 import { flatten } from '../engine/flatten.ts';
-import { checkImage, stampOf, sumImage } from '../engine/image-sums.ts';
+import { checkImage, stampOf, sumImage, TICK_MS } from '../engine/image-sums.ts';
 import type { CheckpointLayout } from '../engine/layout.ts';
 import { refillReserve } from '../engine/reserve.ts';
 import { rotationOf } from '../engine/rotation.ts';
@@ -388,6 +389,9 @@ export class Catalogue {
     const known = before?.sums ? { dir: this.state.layout.checkpoint(before.id).image, sums: before.sums } : undefined;
     // Sums of what was taken over are those of the image before.
     const sure = !known || this.isKnown(before!);
+    // What changed this very moment is not known to have been the same when it was read.
+    await sleep(TICK_MS + 5);
+    if (!this.manifests.has(checkpoint) || this.state.removed) return;
     const began = Date.now();
     const sums = manifest.filesOnly ? undefined : await sumImage(image, known);
     const stamp = sums && sure ? stampOf(image, sums, began) : null;

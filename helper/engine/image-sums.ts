@@ -23,7 +23,7 @@ const LARGE = 8 * PART;
 /** What a disk gives no less of. */
 const BLOCK = 4096;
 /** A file can change again within one tick of the kernel's clock, 10 ms at most, and still say that it last did at the same time. */
-const TICK_MS = 20;
+export const TICK_MS = 20;
 
 /** For all files of an image: new ones for each made the helper 30 MB larger until they were collected. */
 type Chunks = [Buffer, Buffer];
