@@ -41,8 +41,8 @@ export interface CriuOptions {
   /** What the processes will touch first is mapped: a restore that takes longer, of processes that then do not. Needs our CRIU (`map-ahead`). */
   mapAhead?: boolean;
   /**
-   * At a restore, pages of large images that are not in the page cache are read past it. Needs our CRIU (`direct-pages`); others read
-   * them as ever.
+   * At a restore, large images of which the page cache has less than 7/8 are read past it. Needs our CRIU (`direct-pages`); others
+   * read them as ever.
    */
   directPages?: boolean;
   autoDedup?: boolean;
