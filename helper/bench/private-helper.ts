@@ -1,7 +1,16 @@
 /** A daemon of the benchmark's own, so that nobody's sandboxes are touched and nobody's standbys help. Root only. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, openSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -116,23 +125,15 @@ async function removeGroups(state: string): Promise<void> {
   const suffix = createHash('sha256').update(state).digest('hex').slice(0, 24);
   for (const base of ['/sys/fs/cgroup', '/sys/fs/cgroup/unified']) {
     const mine = join(base, `teleport-env-${suffix}`);
-    let names: string[] = [];
-    try {
-      names = readdirSync(mine, { withFileTypes: true })
-        .filter((e) => e.isDirectory())
-        .map((e) => e.name);
-    } catch {
-      continue; // cgroup v2 is mounted elsewhere
-    }
-    for (const name of names) {
-      writeFileSync(join(mine, name, 'cgroup.kill'), '1');
-      await removeGroup(join(mine, name));
-    }
+    if (!existsSync(mine)) continue; // cgroup v2 is mounted elsewhere
+    writeFileSync(join(mine, 'cgroup.kill'), '1');
     await removeGroup(mine);
   }
 }
 
 async function removeGroup(path: string): Promise<void> {
+  for (const inside of readdirSync(path, { withFileTypes: true }))
+    if (inside.isDirectory()) await removeGroup(join(path, inside.name));
   for (let tries = 0; ; tries++) {
     try {
       return rmdirSync(path);

@@ -13,7 +13,7 @@ import type { Branch as BranchInfo, Process } from '../protocol/model.ts';
 import type { BranchRecord } from '../sandbox/records.ts';
 import type { Door } from './gateway.ts';
 import { Sessions } from './sessions.ts';
-import { type Pid, Shell } from './shell.ts';
+import { isShell, type Pid, Shell } from './shell.ts';
 import { writeRecord } from './store.ts';
 
 export class Branch {
@@ -83,6 +83,12 @@ export class Branch {
   standsStill(): void {
     this.asleep = this.live.cgroup.pids();
     this.live.cgroup.hold();
+  }
+
+  /** It will be waited for, by way of its PID 1 and its shell: all else wakes a moment later. Nobody waits for it yet. */
+  async wakeFirst(): Promise<void> {
+    const first = this.live.cgroup.pids().filter((pid) => pid === this.live.pid || isShell(pid));
+    await this.live.cgroup.wakeFirst(new Set(first));
   }
 
   wake(): void {

@@ -52,6 +52,9 @@ export class Branches {
       make: (checkpoint) => this.make(checkpoint, 'standby', new Steps()),
       proven: (checkpoint, problem) => this.catalogue.proven(checkpoint, problem),
       end: (branch, reason) => this.state.later(() => branch.end(reason)),
+      rested: (branch) => {
+        branch.wakeFirst().catch((error) => this.state.around.log(`${branch.id}: ${(error as Error).message}`));
+      },
     },
     () => memory(this.state.around.machine.cgroups),
   );

@@ -298,6 +298,15 @@ function killNew(before: ReadonlySet<number>, now: Pid[]): void {
   }
 }
 
+/** Whether that process is the persistent shell of a branch. */
+export function isShell(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[2] === DRIVER;
+  } catch {
+    return false; // it ended meanwhile
+  }
+}
+
 function readComm(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();

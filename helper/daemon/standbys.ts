@@ -14,7 +14,12 @@ export interface Workshop {
   /** The restore failed, or succeeded: what that says of the checkpoint. */
   proven(checkpoint: string, problem: string | null): void;
   end(branch: Branch, reason: string): void;
+  /** It has stood by for a while: nobody is in a hurry for it. */
+  rested(branch: Branch): void;
 }
+
+/** Whoever takes one after another has taken it by then. */
+const RESTED_MS = 60;
 
 /** CRIU looked at the image and said no, or the image is damaged. All else (a full volume, CRIU killed) says nothing of the checkpoint. */
 function isBroken(error: unknown): boolean {
@@ -76,6 +81,11 @@ export class Standbys {
 
   private stand(checkpoint: string, branch: Branch): void {
     this.ready.push({ checkpoint, branch, since: performance.now() });
+    const { id } = branch; // one that is taken is to be forgotten
+    setTimeout(() => {
+      const rested = this.ready.find((one) => one.branch.id === id);
+      if (rested) this.shop.rested(rested.branch);
+    }, RESTED_MS).unref();
     this.look ??= setInterval(() => this.dismiss(), this.lookMs).unref();
   }
 

@@ -100,6 +100,7 @@ async function captureOnce(
   let processes: ProcessOf[] = [];
   try {
     const { path } = live.cgroup;
+    live.cgroup.thawOthers(); // CRIU would wait for them
     const criu = ahead?.waiting ? ahead : beginDump(machine, live.pid);
     criu.proceed([]);
     const dumping = () =>

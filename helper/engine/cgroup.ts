@@ -28,10 +28,16 @@ export function groupName(state: string, installed: string): string {
 
 /** Whoever waits for what was thawed has its answer by then. */
 const LET_GO_MS = 10;
+/** Those that wake first have gone on by then. */
+const OTHERS_MS = 1;
+/** The group, inside a branch's, of those that wake after the others. */
+const OTHERS = 'others';
 
 export class Cgroup {
   readonly path: string;
   private freezer: number | null = null;
+  /** Of the group of those that wake later, where they have not yet. */
+  private others: number | null = null;
 
   constructor(path: string) {
     this.path = path;
@@ -56,16 +62,45 @@ export class Cgroup {
 
   /** Takes effect within microseconds for processes that run in user space; the caller need not wait for a thaw. */
   freeze(): void {
+    this.thawOthers();
     this.write('cgroup.freeze', '1');
   }
 
   thaw(): void {
-    if (this.freezer === null) {
-      this.write('cgroup.freeze', '0');
-      return;
+    if (this.freezer === null) this.write('cgroup.freeze', '0');
+    else {
+      writeSync(this.freezer, '0');
+      setTimeout(() => this.letGo(), LET_GO_MS).unref();
     }
-    writeSync(this.freezer, '0');
-    setTimeout(() => this.letGo(), LET_GO_MS).unref();
+    if (this.others !== null) setTimeout(() => this.thawOthers(), OTHERS_MS);
+    // Of an earlier helper, which may have ended in between.
+    else if (this.freezer === null && existsSync(join(this.path, OTHERS))) this.write(`${OTHERS}/cgroup.freeze`, '0');
+  }
+
+  /**
+   * Of a group that stands still: at its thaw all but these wait for a moment more, so that who is waited for need not share the
+   * processors with them. Takes some 10 ms for the kernel, so it is for groups that nobody is in a hurry for.
+   */
+  async wakeFirst(first: ReadonlySet<number>): Promise<void> {
+    const inside = join(this.path, OTHERS);
+    mkdirSync(inside, { recursive: true });
+    this.others = openSync(join(inside, 'cgroup.freeze'), 'r+');
+    writeSync(this.others, '1');
+    for (const pid of this.pids()) {
+      if (first.has(pid)) continue;
+      if (this.others === null) return; // they go on
+      await writeFile(join(inside, 'cgroup.procs'), String(pid)).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ESRCH' && error.code !== 'ENOENT') throw error; // it ended
+      });
+    }
+  }
+
+  /** Those that wait for a moment more go on now: all of it can be looked at, stopped or dumped as one. */
+  thawOthers(): void {
+    if (this.others === null) return;
+    writeSync(this.others, '0');
+    closeSync(this.others);
+    this.others = null;
   }
 
   /** To thaw later in one call, by a file that is open already: a path that nobody walked for a while costs more than the thaw. */
@@ -99,11 +134,13 @@ export class Cgroup {
 
   /** Host pids, threads not apart. Empty where the group is gone. */
   pids(): number[] {
-    try {
-      return readFileSync(join(this.path, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
-    } catch {
-      return [];
-    }
+    return [this.path, join(this.path, OTHERS)].flatMap((group) => {
+      try {
+        return readFileSync(join(group, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
+      } catch {
+        return [];
+      }
+    });
   }
 
   /** Moves a process in, from wherever it is. The kernel waits for a grace period of its RCU, 5-35 ms: not in the way of all else. */
@@ -118,6 +155,8 @@ export class Cgroup {
   /** Kills what is inside, waits until it is gone, removes the group. @throws Error after `timeoutMs`. */
   async end(timeoutMs = 10_000): Promise<void> {
     this.letGo();
+    if (this.others !== null) closeSync(this.others);
+    this.others = null;
     await this.clear(timeoutMs);
     removeTwins(this.path);
   }
@@ -128,6 +167,7 @@ export class Cgroup {
       this.kill();
       if (!this.event('populated')) {
         try {
+          if (existsSync(join(this.path, OTHERS))) rmdirSync(join(this.path, OTHERS));
           rmdirSync(this.path);
           return;
         } catch (error) {

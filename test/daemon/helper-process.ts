@@ -7,7 +7,6 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  rmdirSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -18,7 +17,6 @@ import { buildSync } from 'esbuild';
 import { Connection } from '../../helper/client/connection.ts';
 import { HELPER_NODE_FLAGS } from '../../helper/client/start.ts';
 import { Cgroup, findCgroup2, groupName } from '../../helper/engine/cgroup.ts';
-import { removeTwins } from '../../helper/engine/limits.ts';
 
 const root = resolve(__dirname, '../..');
 
@@ -237,15 +235,6 @@ function groupsOf(state: string): string[] {
 /** Takes away the control groups of a daemon that has ended, with all that runs in them. */
 export async function endGroups(state: string): Promise<void> {
   for (const dir of groupsOf(state)) {
-    new Cgroup(dir).kill();
-    for (let i = 0; i < 200; i++) {
-      try {
-        rmdirSync(dir);
-        removeTwins(dir);
-        break;
-      } catch {
-        await sleep(10);
-      }
-    }
+    await new Cgroup(dir).end();
   }
 }

@@ -27,6 +27,7 @@ describe('standbys', () => {
           return new Promise((resolve) => finish.push(() => resolve({ id, record: { base: checkpoint } } as Branch)));
         },
         proven: () => {},
+        rested: () => {},
         end: ({ id }, reason) => ended.push(`${id}: ${reason}`),
       },
       () => left,
