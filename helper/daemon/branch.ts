@@ -137,6 +137,7 @@ export class Branch {
   /** The same, answering how it went. */
   gone(reason: string): Promise<Steps> {
     this.silence(reason);
+    this.sessions.letGo();
     this.takeDump()?.kill();
     this.retired ??= retire(this.layout, this.live);
     return this.retired;

@@ -66,6 +66,7 @@ export class Sessions {
   private gate: Promise<void> = Promise.resolve();
   private open_: (() => void) | null = null;
   private ended = false;
+  private abandoned: (InitConnection | null)[] = [];
   private pong: Promise<void> = Promise.resolve();
   private readonly leaving = new Set<Promise<void>>();
   private readonly underWay = new Set<Promise<unknown>>();
@@ -480,13 +481,16 @@ export class Sessions {
   /** The branch is being ended by us: nobody is told. */
   abandon(): void {
     this.ended = true;
-    const connections = [this.watch, ...[...this.links.values()].map((link) => link.connection)];
+    this.abandoned = [this.watch, ...[...this.links.values()].map((link) => link.connection)];
     for (const link of this.links.values()) link.listeners.clear();
     this.links.clear();
     this.open_?.();
     // It wakes the old PID 1, and takes longer than all else of a rollback's last steps: the new branch answers first.
-    setTimeout(() => {
-      for (const connection of connections) connection?.destroy();
-    }, CLOSE_MS);
+    setTimeout(() => this.letGo(), CLOSE_MS);
+  }
+
+  /** What was abandoned is closed now: of a branch that ends nothing is left. */
+  letGo(): void {
+    for (const connection of this.abandoned.splice(0)) connection?.destroy();
   }
 }
