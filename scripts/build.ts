@@ -116,6 +116,11 @@ async function writeAsCommonJs(
   more: TransformOptions = {},
 ): Promise<void> {
   Object.assign(outputs, account?.outputs);
+  for (const [path, { exports: names }] of Object.entries(account?.outputs ?? {}))
+    if (names.length === 1 && names[0] === 'default')
+      throw new Error(
+        `${path} is a CommonJS package that is imported by a call: its names are lost; import a module of ours that exports them`,
+      );
   for (const { path, text } of outputFiles) {
     const { minify, target, sourcemap } = common;
     const { code, map } = await transform(text, {

@@ -13,7 +13,7 @@ function wasm(file: string, specifier: string): string {
 }
 
 async function load(): Promise<Parser> {
-  const { Language, Parser } = await import('web-tree-sitter');
+  const { Language, Parser } = await import('./tree-sitter.ts');
   await Parser.init({ locateFile: () => wasm('web-tree-sitter.wasm', 'web-tree-sitter/web-tree-sitter.wasm') });
   const bash = await Language.load(wasm('tree-sitter-bash.wasm', 'tree-sitter-bash/tree-sitter-bash.wasm'));
   const parser = new Parser();
