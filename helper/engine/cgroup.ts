@@ -97,10 +97,16 @@ export class Cgroup {
 
   /** Those that wait for a moment more go on now: all of it can be looked at, stopped or dumped as one. */
   thawOthers(): void {
-    if (this.others === null) return;
-    writeSync(this.others, '0');
-    closeSync(this.others);
+    const others = this.others;
+    if (others === null) return;
     this.others = null;
+    try {
+      writeSync(others, '0');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENODEV') throw error; // the group is gone
+    } finally {
+      closeSync(others);
+    }
   }
 
   /** To thaw later in one call, by a file that is open already: a path that nobody walked for a while costs more than the thaw. */

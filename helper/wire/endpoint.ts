@@ -84,6 +84,7 @@ export class Endpoint {
   /** What is said in one breath is written as one: the other side wakes once, and finds all of it. */
   private flush(): void {
     const { outgoing, written } = this;
+    if (!outgoing) return; // the connection was closed in this turn, which wrote it
     this.outgoing = '';
     this.written = [];
     this.socket.write(outgoing, () => {
@@ -151,7 +152,7 @@ export class Endpoint {
     if (this.over) return;
     for (const message of this.waiting.splice(0)) this.take(message);
     this.over = true;
-    if (this.outgoing) this.flush();
+    this.flush();
     this.socket.destroySoon();
     for (const { reject } of this.asked.values()) reject(new Closed());
     this.asked.clear();

@@ -124,6 +124,21 @@ describe('an endpoint', () => {
     assert.deepEqual(heard, ['one', 'two']);
   });
 
+  it('sends what was said in the very turn in which it is closed', async () => {
+    const own = new Endpoint(ours, unasked);
+    const parts: Buffer[] = [];
+    theirs.on('data', (part) => parts.push(part));
+    const ended = once(theirs, 'end');
+    const text = 'x'.repeat(4 << 20); // more than one write takes
+    const told = [own.notify('a', { text }), own.notify('b', {})];
+    own.close();
+    await Promise.all([...told, ended]);
+    assert.equal(
+      Buffer.concat(parts).toString(),
+      ['a', 'b'].map((method) => framed({ jsonrpc: '2.0', method, params: method === 'a' ? { text } : {} })).join(''),
+    );
+  });
+
   it('tells who still waits that the connection ended, once, after all that was read', async () => {
     let closed = 0;
     const own = new Endpoint(ours, { ...unasked, closed: () => closed++ });
