@@ -20,7 +20,7 @@ const AT_WORK: Record<string, [file: string, use: RegExp]> = {
   koffi: ['helper/engine/libc.ts', /require\('koffi'\)/],
   '@modelcontextprotocol/sdk': ['helper/client/mcp/server.ts', /from '@modelcontextprotocol\/sdk/],
   '@vscode/debugadapter': ['src/stepping/base-session.ts', /from '@vscode\/debugadapter'/],
-  'web-tree-sitter': ['helper/client/documents/grammar.ts', /import\('web-tree-sitter'\)/],
+  'web-tree-sitter': ['helper/client/documents/tree-sitter.ts', /from 'web-tree-sitter'/],
   'tree-sitter-bash': ['scripts/build.ts', /tree-sitter-bash\.wasm/],
 };
 

@@ -163,7 +163,8 @@ def stopped_process():
     os.kill(pid, signal.SIGSTOP)
     until(lambda: open(f"/proc/{pid}/stat").read().split()[2] == "T", "stopped")
     yield
-    same(open(f"/proc/{pid}/stat").read().split()[2], "T", "stopped by SIGSTOP")
+    # A thaw wakes whom SIGSTOP stopped too: it stops again, having done nothing, as soon as a processor is free for it.
+    until(lambda: open(f"/proc/{pid}/stat").read().split()[2] == "T", "stopped by SIGSTOP")
     os.kill(pid, signal.SIGCONT)
     until(lambda: open(f"/proc/{pid}/stat").read().split()[2] == "S", "it goes on")
     os.kill(pid, signal.SIGKILL)
