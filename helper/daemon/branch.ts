@@ -16,6 +16,9 @@ import { Sessions } from './sessions.ts';
 import { isShell, type Pid, Shell } from './shell.ts';
 import { writeRecord } from './store.ts';
 
+/** For more sessions, connections are made when they are wanted. */
+const MOST_CONNECTIONS = 8;
+
 export class Branch {
   record: BranchRecord;
   readonly live: Live;
@@ -85,8 +88,12 @@ export class Branch {
     this.live.cgroup.hold();
   }
 
-  /** It will be waited for, by way of its PID 1 and its shell: all else wakes a moment later. Nobody waits for it yet. */
-  async wakeFirst(): Promise<void> {
+  /**
+   * It will be waited for, by way of its PID 1 and its shell: all else wakes a moment later. Nobody waits for it yet.
+   * @param listened how many sessions somebody listens to who will then want to hear this branch's
+   */
+  async expect(listened: number): Promise<void> {
+    await this.sessions.connectFor(Math.min(listened, MOST_CONNECTIONS));
     const first = this.live.cgroup.pids().filter((pid) => pid === this.live.pid || isShell(pid));
     await this.live.cgroup.wakeFirst(new Set(first));
   }

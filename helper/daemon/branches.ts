@@ -53,7 +53,8 @@ export class Branches {
       proven: (checkpoint, problem) => this.catalogue.proven(checkpoint, problem),
       end: (branch, reason) => this.state.later(() => branch.end(reason)),
       rested: (branch) => {
-        branch.wakeFirst().catch((error) => this.state.around.log(`${branch.id}: ${(error as Error).message}`));
+        const listened = this.live.get(this.state.record.head ?? '')?.sessions.listeners.size ?? 0;
+        branch.expect(listened).catch((error) => this.state.around.log(`${branch.id}: ${(error as Error).message}`));
       },
     },
     () => memory(this.state.around.machine.cgroups),
@@ -322,12 +323,13 @@ export class Branches {
   /**
    * A standby if there is one (about a millisecond), else a restore.
    * @param waking is told of a standby before it is thawed: what is written to it until then, it finds when it wakes
+   * @param listened sessions for whose listeners it will be asked
    */
   async obtain(
     checkpoint: string,
     role: 'head' | 'fork',
     steps: Steps,
-    waking?: (branch: Branch) => void,
+    { waking, listened = [] }: { waking?: (branch: Branch) => void; listened?: Iterable<string> } = {},
   ): Promise<{ branch: Branch; path: 'warm' | 'cold' }> {
     const manifest = this.catalogue.get(checkpoint);
     if (manifest.broken)
@@ -343,6 +345,7 @@ export class Branches {
         // Else a running standby means, to the next helper, that the head went there.
         if (role === 'fork') standby.update({ role });
         this.gateway?.listen(standby);
+        standby.sessions.foresee(listened);
         if (waking) {
           waking(standby);
           await new Promise<void>((written) => process.nextTick(written));

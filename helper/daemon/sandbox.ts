@@ -284,8 +284,8 @@ export class Sandbox {
     const steps = new Steps();
     return this.move(async (waking) => {
       this.catalogue.get(checkpoint);
-      return await this.moveHead(steps, cause, options.discard, () =>
-        this.branches.obtain(checkpoint, 'head', steps, waking),
+      return await this.moveHead(steps, cause, options.discard, (listened) =>
+        this.branches.obtain(checkpoint, 'head', steps, { waking, listened }),
       );
     });
   }
@@ -330,7 +330,7 @@ export class Sandbox {
     steps: Steps,
     cause: 'rollback' | 'undo' | 'promote',
     discard: boolean,
-    obtain: () => Promise<{ branch: Branch; path: 'warm' | 'cold' }>,
+    obtain: (listened: Iterable<string>) => Promise<{ branch: Branch; path: 'warm' | 'cold' }>,
   ): Promise<HeadMoved> {
     const old = this.state.record.head ? this.branches.live.get(this.state.record.head) : undefined;
     let saved: string | null = null;
@@ -343,7 +343,7 @@ export class Sandbox {
     }
     let next: { branch: Branch; path: 'warm' | 'cold' };
     try {
-      next = await obtain();
+      next = await obtain(old?.sessions.listeners.keys() ?? []);
     } catch (error) {
       await takeBack();
       this.changed();
@@ -365,10 +365,8 @@ export class Sandbox {
     if (old) {
       this.branches.live.delete(old.id);
       const { listeners } = old.sessions;
-      if (listeners.size) {
-        await this.passOn(listeners, branch, rollbackMs);
-        steps.done('terminals attached again');
-      }
+      await this.passOn(listeners, branch, rollbackMs);
+      if (listeners.size) steps.done('terminals attached again');
       // Whoever listened hears the new head now; the old one's death is nobody's news.
       old.silence(`${this.state.record.name} was rolled back`);
     }

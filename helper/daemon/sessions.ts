@@ -54,6 +54,14 @@ export class Behind {
   }
 }
 
+/** Sessions of a branch that wakes, asked for before anybody said who listens to them. */
+interface Foreseen {
+  listed: Promise<ListedSession[]>;
+  taken: Map<string, { link: Link; scrollback: Promise<Buffer | null> }>;
+  /** Who listens is known: what came until now is told. */
+  known(): void;
+}
+
 /** By then the branch that takes the place of one that was abandoned has answered. */
 const CLOSE_MS = 5;
 
@@ -67,6 +75,9 @@ export class Sessions {
   private open_: (() => void) | null = null;
   private ended = false;
   private abandoned: (InitConnection | null)[] = [];
+  private foreseen: Foreseen | null = null;
+  /** Connections that nobody uses yet. */
+  private readonly spare: { connection: InitConnection; heard: Heard }[] = [];
   private pong: Promise<void> = Promise.resolve();
   private readonly leaving = new Set<Promise<void>>();
   private readonly underWay = new Set<Promise<unknown>>();
@@ -98,6 +109,14 @@ export class Sessions {
     this.pong = this.watch.ping();
     this.pong.catch(() => {}); // told by `start`
     this.watch.hearAsks();
+  }
+
+  /** Of a branch that stands still: connections for so many sessions, which need not be made then when it wakes. */
+  async connectFor(sessions: number): Promise<void> {
+    while (this.spare.length < sessions && !this.ended) {
+      const heard: Heard = {};
+      this.spare.push({ connection: await InitConnection.open(this.pid, heard), heard });
+    }
   }
 
   private openWatch(): Promise<InitConnection> {
@@ -137,6 +156,18 @@ export class Sessions {
     if (link.connection) this.release(link.connection);
     link.connection = null;
     this.links.delete(link.id);
+  }
+
+  private newLink(id: string, kind: Link['kind'], listeners: Iterable<Listener> = []): Link {
+    return {
+      id,
+      kind,
+      connection: null,
+      listeners: new Set(listeners),
+      input: [],
+      exitCode: null,
+      inTurn: Promise.resolve(),
+    };
   }
 
   /** What makes a connection waits while the branch is captured, and a capture waits for it. */
@@ -196,7 +227,9 @@ export class Sessions {
 
   private async connect(link: Link, after: Promise<unknown> | null = null): Promise<InitConnection> {
     const { heard, belongs } = this.hear(link, after);
-    const connection = await InitConnection.open(this.pid, heard);
+    const spare = this.spare.pop();
+    if (spare) Object.assign(spare.heard, heard);
+    const connection = spare?.connection ?? (await InitConnection.open(this.pid, heard));
     belongs(connection);
     return connection;
   }
@@ -204,15 +237,7 @@ export class Sessions {
   /** @throws TeleportError `unknownPath` where the program or folder is not there */
   open(opening: Opening, listener?: Listener): Promise<void> {
     return this.passing(async () => {
-      const link: Link = {
-        id: opening.id,
-        kind: opening.kind,
-        connection: null,
-        listeners: new Set(listener ? [listener] : []),
-        input: [],
-        exitCode: null,
-        inTurn: Promise.resolve(),
-      };
+      const link = this.newLink(opening.id, opening.kind, listener ? [listener] : []);
       this.links.set(link.id, link);
       try {
         link.connection = await this.connect(link);
@@ -261,15 +286,7 @@ export class Sessions {
 
   private attachNow(id: string, listener: Listener, behind?: Behind): Promise<Buffer> {
     return this.passing(async () => {
-      const link: Link = this.links.get(id) ?? {
-        id,
-        kind: 'process',
-        connection: null,
-        listeners: new Set(),
-        input: [],
-        exitCode: null,
-        inTurn: Promise.resolve(),
-      };
+      const link = this.links.get(id) ?? this.newLink(id, 'process');
       const older = link.connection;
       let listens = (): void => {};
       const listening = new Promise<void>((resolve) => {
@@ -413,6 +430,7 @@ export class Sessions {
       if (link.connection) goodbyes.push(link.connection.detach());
       link.connection = null;
     }
+    for (const { connection } of this.spare.splice(0)) goodbyes.push(connection.detach());
     if (this.watch) goodbyes.push(this.watch.detach());
     this.watch = null;
     await Promise.all(goodbyes);
@@ -427,19 +445,21 @@ export class Sessions {
     this.open_ = null;
   }
 
-  private async takeUp(link: Link, what: 'all' | 'missed'): Promise<Buffer | null> {
+  /** @param heirs resolves when it is known who listens: until then what it says is held back */
+  private async takeUp(link: Link, what: 'all' | 'missed', heirs?: Promise<void>): Promise<Buffer | null> {
     if (link.kind === 'dial') {
       this.exited(link, 0);
       return null;
     }
-    const connection = await this.connect(link);
+    let shown = (): void => {};
+    // What comes along with the answer comes after what the answer brings.
+    const before = new Promise<void>((resolve) => {
+      shown = resolve;
+    });
+    const connection = await this.connect(link, Promise.all([before, heirs]));
     try {
       const text = await connection.attach(link.id, what);
       if (what === 'missed' && text.length) this.spread(link, 'stdout', text, connection);
-      if (link.exitCode !== null) {
-        this.release(connection); // the news of its end came along with the answer
-        return text;
-      }
       link.connection = connection;
       for (const data of link.input.splice(0))
         if (data === 'end') connection.endInput();
@@ -449,7 +469,32 @@ export class Sessions {
       this.release(connection);
       this.exited(link, 0);
       return null;
+    } finally {
+      setImmediate(shown); // who asked for it has told it by then
     }
+  }
+
+  /**
+   * Of a branch that wakes, to take the place of one: PID 1 is asked at once for the sessions that are listened to there, and not
+   * only when it has answered. `inherit` says then who listens.
+   */
+  foresee(sessions: Iterable<string>): void {
+    const ids = [...sessions].filter((id) => !this.links.has(id) && !this.attaching.has(id));
+    if (!ids.length || !this.watch) return;
+    const listed = this.watch.list();
+    listed.catch(() => {}); // told by `inherit`
+    let known = (): void => {};
+    const heirs = new Promise<void>((resolve) => {
+      known = resolve;
+    });
+    const taken: Foreseen['taken'] = new Map();
+    for (const id of ids) {
+      const link = this.newLink(id, 'process');
+      const scrollback = this.passing(() => this.takeUp(link, 'all', heirs));
+      scrollback.catch(() => {}); // told by `inherit`
+      taken.set(id, { link, scrollback });
+    }
+    this.foreseen = { listed, taken, known };
   }
 
   /** The listeners of a branch that this one replaces, where the session is here too. Answers what each terminal showed. */
@@ -458,30 +503,41 @@ export class Sessions {
     what: 'all' | 'missed',
   ): Promise<Map<string, { scrollback: Buffer; running: boolean }>> {
     const found = new Map<string, { scrollback: Buffer; running: boolean }>();
-    if (![...from.values()].some((set) => set.size)) return found;
-    for (const session of await this.list()) {
-      const listeners = from.get(session.id);
-      if (!listeners?.size || this.links.has(session.id)) continue;
-      const link: Link = {
-        id: session.id,
-        kind: session.kind,
-        connection: null,
-        listeners: new Set(listeners),
-        input: [],
-        exitCode: null,
-        inTurn: Promise.resolve(),
+    const { foreseen } = this;
+    this.foreseen = null;
+    const wanted = new Map([...from].filter(([id, listeners]) => listeners.size && !this.links.has(id)));
+    if (!wanted.size && !foreseen) return found;
+    const links: Promise<void>[] = [];
+    for (const { id, kind, running } of await (foreseen?.listed ?? this.list())) {
+      const listeners = wanted.get(id);
+      if (!listeners) continue;
+      const early = foreseen?.taken.get(id);
+      foreseen?.taken.delete(id);
+      const link = early?.link ?? this.newLink(id, kind);
+      link.kind = kind;
+      for (const listener of listeners) link.listeners.add(listener);
+      this.links.set(id, link);
+      const take = async (): Promise<void> => {
+        const scrollback = await (early?.scrollback ?? this.takeUp(link, what));
+        if (scrollback) found.set(id, { scrollback, running });
+        else this.links.delete(id);
       };
-      this.links.set(link.id, link);
-      const scrollback = await this.takeUp(link, what);
-      if (scrollback) found.set(link.id, { scrollback, running: session.running });
+      links.push(take());
     }
+    // Not there any more, or nobody listens any more.
+    for (const { link, scrollback } of foreseen?.taken.values() ?? [])
+      void scrollback.then(() => link.connection && this.release(link.connection));
+    await Promise.all(links);
+    setImmediate(() => foreseen?.known());
     return found;
   }
 
   /** The branch is being ended by us: nobody is told. */
   abandon(): void {
     this.ended = true;
-    this.abandoned = [this.watch, ...[...this.links.values()].map((link) => link.connection)];
+    const early = [...(this.foreseen?.taken.values() ?? [])].map(({ link }) => link);
+    const used = [...this.links.values(), ...early].map((link) => link.connection);
+    this.abandoned = [this.watch, ...used, ...this.spare.splice(0).map(({ connection }) => connection)];
     for (const link of this.links.values()) link.listeners.clear();
     this.links.clear();
     this.open_?.();

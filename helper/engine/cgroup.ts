@@ -28,8 +28,8 @@ export function groupName(state: string, installed: string): string {
 
 /** Whoever waits for what was thawed has its answer by then. */
 const LET_GO_MS = 10;
-/** Those that wake first have gone on by then. */
-const OTHERS_MS = 1;
+/** Those that wake first have gone on by then, and whoever waits for them has the answer. */
+const OTHERS_MS = 3;
 /** The group, inside a branch's, of those that wake after the others. */
 const OTHERS = 'others';
 

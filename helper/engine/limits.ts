@@ -8,7 +8,7 @@
  *
  * Source: Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/{pids,memory}.rst, getrlimit(2).
  */
-import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { check, libc } from './libc.ts';
@@ -148,11 +148,13 @@ export function removeTwins(path: string, mountinfo = readFileSync('/proc/self/m
     const mount = v1Mount(controller, mountinfo);
     if (!mount) continue;
     const folder = join(mount, basename(dirname(path)));
+    // A folder of none below it has two links. What rmdir refuses costs more than to ask.
     for (const dir of [join(folder, basename(path)), folder]) {
+      if (statSync(dir, { throwIfNoEntry: false })?.nlink !== 2) continue;
       try {
         rmdirSync(dir);
       } catch {
-        // never made, or others are in there
+        // others are in there
       }
     }
   }
