@@ -476,6 +476,64 @@ describe('a sandbox', () => {
     await until(/still-terminal[\s\S]*30 100/);
   });
 
+  it('hands several terminals on to a standby: what each showed comes first, what is said then comes after', async () => {
+    const told = new Map<string, string[]>();
+    const tell = (session: string, what: string): void => void told.set(session, [...(told.get(session) ?? []), what]);
+    connection.on('session/output', (o) => tell(o.session, Buffer.from(o.data, 'base64').toString()));
+    connection.on('session/restored', (r) => {
+      tell(r.session, `restored ${r.running} ${Buffer.from(r.scrollback, 'base64').toString()}`);
+    });
+    connection.on('session/gone', (g) => tell(g.session, 'gone'));
+    const open = async (script: string): Promise<string> => {
+      const argv = ['sh', '-c', script];
+      const { session } = await connection.request('session/open', { sandbox, kind: 'terminal', argv });
+      return session;
+    };
+    const until = async (what: string, holds: () => boolean): Promise<void> => {
+      for (let i = 0; i < 300; i++) {
+        if (holds()) return;
+        await sleep(20);
+      }
+      assert.fail(`${what}: ${JSON.stringify([...told].map(([id, said]) => [id, said.slice(-5)]))}`);
+    };
+    const heard = (session: string): string => told.get(session)?.join('') ?? '';
+    const loud = await open('echo loud; n=0; while :; do echo $((n += 1)); sleep 0.002; done');
+    const still = await open('echo still; while read x; do echo got $x; done');
+    await until('both begin', () => heard(still).includes('still') && /\b40\r/.test(heard(loud)));
+    const { checkpoint } = await connection.request('checkpoint/create', { sandbox });
+    for (const round of [1, 2, 3]) {
+      await sleep(250); // in which a standby is made, and connections to it for those who listen now
+      const later = await open('echo later; sleep 1000'); // did not exist at the checkpoint
+      await until('the third begins', () => heard(later).includes('later'));
+      told.clear();
+      const moved = await rollback(checkpoint.id);
+      await connection.request('session/write', {
+        sandbox,
+        session: still,
+        data: Buffer.from(`${round}\n`).toString('base64'),
+      });
+      await until('they go on', () => heard(still).includes(`got ${round}`) && (told.get(loud)?.length ?? 0) > 5);
+      assert.equal(moved.path, 'warm');
+      assert.deepEqual(told.get(later), ['gone']);
+      const restored = (session: string) => told.get(session)!.findIndex((one) => one.startsWith('restored true'));
+      // What came before `restored` is of the branch that was.
+      const since = told.get(loud)!.slice(restored(loud));
+      const numbers = since
+        .join('')
+        .match(/\d+(?=\r)/g)!
+        .map(Number);
+      assert.ok(restored(still) >= 0 && restored(loud) >= 0);
+      assert.deepEqual(
+        numbers,
+        Array.from(numbers, (_, i) => i + 1),
+        'none lost, none twice, in order',
+      );
+      assert.match(since[0]!, /^restored true loud/);
+      assert.equal(told.get(still)!.slice(restored(still)).join('').match(/got/g)!.length, 1);
+    }
+    for (const session of [loud, still]) await connection.request('session/close', { sandbox, session });
+  });
+
   for (const rotating of [false, true])
     it(`loses no output and no input around checkpoints${rotating ? ' that replace the branch' : ''}`, async () => {
       if (rotating) await run('mkdir many; for i in $(seq 800); do echo > many/$i; done', { checkpoint: false });
