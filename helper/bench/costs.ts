@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statfsSync, writeFile
 import { join } from 'node:path';
 import type { Bench } from './bench.ts';
 import { COUNTER_PY, MEMORY_PY } from './inside.ts';
-import type { PrivateHelper } from './private-helper.ts';
+import { groupFolder, type PrivateHelper } from './private-helper.ts';
 import { round } from './stats.ts';
 import { Subject } from './subject.ts';
 
@@ -64,7 +64,7 @@ export async function costs(bench: Bench): Promise<void> {
       bench.leftOut.push({ workload: 'costs', figure: 'a standby', subject: 'memory', why: 'none was there' });
     else put('a standby', 'memory', standby, 'proportional: of those three processes');
     await subject.run('python3 memory.py 100 & while [ ! -e ready ]; do sleep 0.05; done');
-    await each('a checkpoint, 100 MB resident', 'all of its memory, each time', () => ':');
+    await each('a checkpoint, 100 MB resident', 'what it wrote of its memory', () => ':');
     const large = await standbyMemory(helper, subject);
     if (large !== null) put('a standby, 100 MB resident', 'memory', large, 'a copy of its own');
     put(
@@ -105,11 +105,11 @@ function used(volume: string): number {
 
 /** By branch of the private helper: process ids. */
 function groupsOf(helper: PrivateHelper): Map<string, number[]> {
-  const suffix = Buffer.from(helper.state).toString('hex').slice(-24);
+  const folder = groupFolder(helper.state);
   const groups = new Map<string, number[]>();
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
-      const name = new RegExp(`${suffix}/(s\\d+-b\\d+)`).exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1];
+      const name = new RegExp(`${folder}/(s\\d+-b\\d+)`).exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1];
       if (name) groups.set(name, [...(groups.get(name) ?? []), Number(pid)]);
     } catch {
       // it ended meanwhile
@@ -140,7 +140,9 @@ function isFrozen(pid: number): boolean {
 
 async function headMemory({ helper }: Bench, subject: Subject): Promise<number> {
   const { sandbox } = await helper.connection.request('sandbox/get', { sandbox: subject.id });
-  return proportional(groupsOf(helper).get(`${subject.id}-${sandbox.head}`) ?? []);
+  const pids = groupsOf(helper).get(`${subject.id}-${sandbox.head}`);
+  if (!pids) throw new Error(`no process is in the control group of ${sandbox.head}`);
+  return proportional(pids);
 }
 
 async function standbyMemory(helper: PrivateHelper, subject: Subject): Promise<number | null> {
@@ -168,8 +170,8 @@ function costsDocument(bench: Pick<Bench, 'rows'>, machine: string): string {
     ...rows.map(({ figure, subject, value, context }) => `| ${figure} | ${subject} | ${value} | ${context} |`),
     '',
     'What is shared: the base and everything in earlier layers (an overlay); the unchanged data of files in a layer that is copied,',
-    'on XFS and btrfs; program text, in memory. What is not: the memory image of each checkpoint is whole, and a standby has its',
-    'memory to itself. `teleport-env gc --keep, --max-bytes, --max-age` deletes the oldest that nothing needs.',
+    'on XFS and btrfs, and, there, memory that was not written since the checkpoint before; program text, in memory. What is not: the',
+    'memory of small programs, which each checkpoint has anew, and a standby has its memory to itself. `teleport-env gc --keep, --max-bytes, --max-age` deletes the oldest that nothing needs.',
     '',
     machine,
     '',

@@ -121,10 +121,13 @@ async function unmount(path: string): Promise<void> {
 }
 
 /** The daemon's folder of control groups is named after its state folder (helper/engine/cgroup.ts). */
+export function groupFolder(state: string): string {
+  return `teleport-env-${createHash('sha256').update(state).digest('hex').slice(0, 24)}`;
+}
+
 async function removeGroups(state: string): Promise<void> {
-  const suffix = createHash('sha256').update(state).digest('hex').slice(0, 24);
   for (const base of ['/sys/fs/cgroup', '/sys/fs/cgroup/unified']) {
-    const mine = join(base, `teleport-env-${suffix}`);
+    const mine = join(base, groupFolder(state));
     if (!existsSync(mine)) continue; // cgroup v2 is mounted elsewhere
     writeFileSync(join(mine, 'cgroup.kill'), '1');
     await removeGroup(mine);
