@@ -21,7 +21,7 @@ export async function costs(bench: Bench): Promise<void> {
     bench.rows.push({ workload: 'costs', figure, subject, unit: 'MB', value, context });
     bench.say(`costs: ${figure}, ${subject}: ${value} MB (${context})`);
   };
-  put('the helper', 'memory', helper.usage().rssMb * 2 ** 20, 'resident, before there is a sandbox');
+  put('the helper, at first', 'memory', helper.usage().rssMb * 2 ** 20, 'resident, before there is a sandbox');
 
   const before = used(volume);
   const subject = await Subject.create(helper.connection, { 'counter.py': COUNTER_PY, 'memory.py': MEMORY_PY });
@@ -171,7 +171,8 @@ function costsDocument(bench: Pick<Bench, 'rows'>, machine: string): string {
     '',
     'What is shared: the base and everything in earlier layers (an overlay); the unchanged data of files in a layer that is copied,',
     'on XFS and btrfs, and, there, memory that was not written since the checkpoint before; program text, in memory. What is not: the',
-    'memory of small programs, which each checkpoint has anew, and a standby has its memory to itself. `teleport-env gc --keep, --max-bytes, --max-age` deletes the oldest that nothing needs.',
+    'memory of small programs, which each checkpoint has anew, and a standby has its memory to itself. `teleport-env gc --keep,',
+    '--max-bytes, --max-age` deletes the oldest that nothing needs.',
     '',
     machine,
     '',

@@ -526,7 +526,10 @@ export class Sessions {
     }
     // Not there any more, or nobody listens any more.
     for (const { link, scrollback } of foreseen?.taken.values() ?? [])
-      void scrollback.then(() => link.connection && this.release(link.connection));
+      scrollback.then(
+        () => link.connection && this.release(link.connection),
+        () => {}, // it could not even be asked for
+      );
     await Promise.all(links);
     setImmediate(() => foreseen?.known());
     return found;
