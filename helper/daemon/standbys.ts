@@ -1,6 +1,7 @@
 /**
  * Branches restored ahead of time and left frozen. Made one after the other, when nobody waits for anything else; taken by whoever
  * goes to their checkpoint, each by one. One that is still being made is waited for, by one: that is sooner than beginning another.
+ * Whoever asks for one moment over and over then need not wait for the next as long again: that is made beside it.
  */
 import { CriuError } from '../engine/criu.ts';
 import type { Memory } from '../engine/memory.ts';
@@ -17,6 +18,9 @@ export interface Workshop {
   /** It has stood by for a while: nobody is in a hurry for it. */
   rested(branch: Branch): void;
 }
+
+/** Of a checkpoint that is fanned out, while somebody waits for the first of them. */
+const AT_ONCE = 2;
 
 /** Whoever takes one after another has taken it by then. */
 const RESTED_MS = 60;
@@ -40,7 +44,7 @@ interface Ready {
 interface Making {
   checkpoint: string;
   made: Promise<Branch | null>;
-  /** Somebody waits for it. */
+  /** Somebody waits for it, whose it is then. */
   claimed: boolean;
 }
 
@@ -48,7 +52,7 @@ export class Standbys {
   private readonly shop: Workshop;
   private readonly left: () => Memory;
   private ready: Ready[] = [];
-  private making: Making | null = null;
+  private making: Making[] = [];
   private wanted: string[] = [];
   private timer: NodeJS.Timeout | null = null;
   private look: NodeJS.Timeout | null = null;
@@ -101,10 +105,11 @@ export class Standbys {
 
   /** Resolves with null where there is none. Who takes it owns it. */
   async take(checkpoint: string): Promise<Branch | null> {
-    const { making } = this;
-    if (!this.count(checkpoint) && making?.checkpoint === checkpoint && !making.claimed) {
+    const making = this.making.find((one) => one.checkpoint === checkpoint && !one.claimed);
+    if (!this.count(checkpoint) && making) {
       making.claimed = true;
-      await making.made;
+      void this.work();
+      return await making.made;
     }
     const at = this.ready.findIndex((one) => one.checkpoint === checkpoint);
     return at < 0 ? null : this.ready.splice(at, 1)[0]!.branch;
@@ -116,33 +121,41 @@ export class Standbys {
     this.untried = true;
     if (this.timer) clearTimeout(this.timer);
     this.timer = null;
-    if (this.closed || this.making) return; // when that one is made, it goes on with these
+    if (this.closed || this.making.length) return; // when that one is made, it goes on with these
     this.timer = setTimeout(() => void this.work(), delayMs);
   }
 
   /** A loop: were each to call the next, none would be over, nor its branch let go, as long as there is always one to make. */
   private async work(): Promise<void> {
+    if (this.timer) clearTimeout(this.timer);
     this.timer = null;
     for (;;) {
       this.dismiss();
       const next = this.missing();
-      if (!next || this.closed) return;
+      // Another is under way: when it is made, its loop goes on.
+      if (!next || this.closed || !this.isTurnOf(next)) return;
       if (isScarce(this.left())) {
         // The first also proves the checkpoint, for which nobody would ask again. Further ones can do without.
-        if (this.untried) this.timer = setTimeout(() => void this.work(), this.lookMs);
+        if (this.untried) this.timer ??= setTimeout(() => void this.work(), this.lookMs);
         return;
       }
       this.untried = false;
-      const making = { checkpoint: next, made: this.build(next), claimed: false };
-      this.making = making;
+      const making: Making = { checkpoint: next, made: Promise.resolve(null), claimed: false };
+      making.made = this.build(making);
+      this.making.push(making);
       await making.made;
-      this.making = null;
+      this.making.splice(this.making.indexOf(making), 1);
     }
+  }
+
+  private isTurnOf(checkpoint: string): boolean {
+    return this.making.length < AT_ONCE && this.making.every((one) => one.claimed && one.checkpoint === checkpoint);
   }
 
   private missing(): string | undefined {
     const standing = new Map<string, number>();
-    for (const { checkpoint } of this.ready) standing.set(checkpoint, (standing.get(checkpoint) ?? 0) + 1);
+    for (const { checkpoint } of [...this.ready, ...this.making])
+      standing.set(checkpoint, (standing.get(checkpoint) ?? 0) + 1);
     return this.wanted.find((checkpoint) => {
       const left = standing.get(checkpoint) ?? 0;
       standing.set(checkpoint, left - 1);
@@ -150,13 +163,17 @@ export class Standbys {
     });
   }
 
-  private async build(checkpoint: string): Promise<Branch | null> {
+  private async build(making: Making): Promise<Branch | null> {
+    const { checkpoint } = making;
     try {
       const branch = await this.shop.make(checkpoint);
       this.shop.proven(checkpoint, null);
-      if (this.closed) this.shop.end(branch, 'the sandbox stopped');
-      else this.stand(checkpoint, branch);
-      return branch;
+      if (!this.closed) {
+        if (!making.claimed) this.stand(checkpoint, branch);
+        return branch;
+      }
+      this.shop.end(branch, 'the sandbox stopped');
+      return null;
     } catch (error) {
       this.wanted = this.wanted.filter((id) => id !== checkpoint);
       if (isBroken(error)) this.shop.proven(checkpoint, (error as Error).message);
@@ -164,9 +181,9 @@ export class Standbys {
     }
   }
 
-  /** The one under way is there, or failed. */
+  /** What is under way is there, or failed. */
   async made(): Promise<void> {
-    await this.making?.made;
+    await Promise.all(this.making.map((one) => one.made));
   }
 
   /** Ends those that stand in the way of a deletion, and could as well be made anew. */
@@ -182,7 +199,7 @@ export class Standbys {
   /** Ends those of a checkpoint that is to be deleted. */
   async drop(checkpoint: string): Promise<void> {
     this.wanted = this.wanted.filter((id) => id !== checkpoint);
-    if (this.making?.checkpoint === checkpoint) await this.making.made;
+    await Promise.all(this.making.filter((one) => one.checkpoint === checkpoint).map((one) => one.made));
     for (let branch = await this.take(checkpoint); branch; branch = await this.take(checkpoint))
       this.shop.end(branch, 'its checkpoint was deleted');
   }
@@ -193,7 +210,7 @@ export class Standbys {
     if (this.timer) clearTimeout(this.timer);
     this.timer = null;
     this.wanted = [];
-    await this.making?.made;
+    await this.made();
     for (const { branch } of this.ready.splice(0)) this.shop.end(branch, reason);
     this.dismiss();
   }

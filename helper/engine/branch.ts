@@ -111,22 +111,9 @@ export async function launch(machine: Machine, ground: Ground, payload: Payload,
   }
 }
 
-/** The branch's own tasks live in a PID namespace of theirs; CRIU and its helpers do not. */
-function isInside(pid: number): boolean {
-  const line = /^NSpid:[ \t]*(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  return (line?.[1] ?? '').split('\t').length > 1;
-}
-
-/** Where the helper's own processes go: a group that hands controllers down may hold none itself. */
+/** Where the helper's own processes go, CRIU too: a group that hands controllers down may hold none itself. */
 export function helperGroup(machine: Machine): string {
   return join(machine.cgroups, 'helper');
-}
-
-/** Stops the branch's tasks, and not CRIU, which works in the same cgroup. */
-export async function freezeAround(machine: Machine, cgroup: Cgroup): Promise<void> {
-  const outside = new Cgroup(helperGroup(machine));
-  await Promise.all(cgroup.pids().flatMap((task) => (isInside(task) ? [] : [outside.take(task)])));
-  cgroup.freeze();
 }
 
 /**
@@ -175,15 +162,18 @@ export async function activate(
         logLevel: 2,
         mapAhead: options.frozen,
         directPages: machine.readsDirect,
+        rootCgroup: ground.cgroup,
         ...writes.keeping(),
         // CRIU can wait for ever for pages that are not there, or for a PID 1 that was killed.
         signal: hopeless.signal,
         killAfterMs: 300,
       },
       {
-        'setup-namespaces': (root) => {
+        'setup-namespaces': async (root) => {
           pidOf.root = root!;
           park(root!);
+          // It is alone yet, and its children are born where it is. A CRIU that is not ours leaves it where CRIU is.
+          if (!cgroup.pids().includes(root!)) await cgroup.take(root!);
           watch = setInterval(() => startTimeOf(root!) === null && hopeless.abort(), WATCH_MS).unref();
         },
         'pre-resume': async () => {
@@ -194,7 +184,7 @@ export async function activate(
           settle(pidOf.root);
           machine.limiter.apply(cgroup.path, pidOf.root, ground.limits);
           options.network?.(pidOf.root);
-          if (options.frozen) await freezeAround(machine, cgroup);
+          if (options.frozen) cgroup.freeze();
         },
       },
     );

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TeleportError } from '../protocol/errors.ts';
 import { removeTwins } from './limits.ts';
+import { processesIn } from './processes.ts';
 
 /** Where cgroup v2 is mounted, or null. */
 export function findCgroup2(mountinfo = readFileSync('/proc/self/mountinfo', 'utf8')): string | null {
@@ -140,13 +141,7 @@ export class Cgroup {
 
   /** Host pids, threads not apart. Empty where the group is gone. */
   pids(): number[] {
-    return [this.path, join(this.path, OTHERS)].flatMap((group) => {
-      try {
-        return readFileSync(join(group, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
-      } catch {
-        return [];
-      }
-    });
+    return [this.path, join(this.path, OTHERS)].flatMap(processesIn);
   }
 
   /** Moves a process in, from wherever it is. The kernel waits for a grace period of its RCU, 5-35 ms: not in the way of all else. */
@@ -164,7 +159,7 @@ export class Cgroup {
     if (this.others !== null) closeSync(this.others);
     this.others = null;
     await this.clear(timeoutMs);
-    removeTwins(this.path);
+    await removeTwins(this.path, timeoutMs);
   }
 
   private async clear(timeoutMs: number): Promise<void> {

@@ -14,9 +14,13 @@ function begin(machine: Machine, world: World): CriuProcess {
   return new CriuProcess({ binary: machine.criu, prefix: [...words, '--'], waits: true });
 }
 
-/** @param cgroup of the branch to be: restored processes are born where CRIU is. `proceed` with the overlay's arguments. */
+/**
+ * Outside of the branch's group: its processes are born in that (`rootCgroup`), which costs nothing, while to move one takes long and
+ * holds up whoever makes, stops or ends another group. Groups of cgroup v1 can only be inherited, so there CRIU joins.
+ * @param cgroup of the branch to be. `proceed` with the overlay's arguments.
+ */
 export function beginRestore(machine: Machine, cgroup: string): CriuProcess {
-  return begin(machine, { cgroups: [cgroup, ...machine.limiter.groups(cgroup)], net: 'new' });
+  return begin(machine, { cgroups: machine.limiter.groups(cgroup), net: 'new' });
 }
 
 /** @param init host pid of the branch's PID 1. `proceed` with nothing more. */

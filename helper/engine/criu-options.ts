@@ -45,6 +45,11 @@ export interface CriuOptions {
    * read them as ever.
    */
   directPages?: boolean;
+  /**
+   * Folder of the cgroup v2 in which restored processes are born. Needs our CRIU (`root-cgroup`); others have them born where CRIU
+   * itself is. Restore only.
+   */
+  rootCgroup?: string;
   autoDedup?: boolean;
   /** `TYPE[ID]:NAME`, as on CRIU's command line. */
   external?: string[];

@@ -1,6 +1,6 @@
 /**
  * A process that is, or is to become, `criu swrk`: its socket, what it says on stderr, how it ends. It can be started ahead and
- * left waiting in `teleport-init enter --wait`, which has then done all that takes long: joining a cgroup alone takes 5-35 ms
+ * left waiting in `teleport-init enter --wait`, which has then done all that takes long: joining a cgroup (of v1) alone takes 5-35 ms
  * (the kernel waits for an RCU grace period).
  */
 import { readFileSync } from 'node:fs';

@@ -52,6 +52,8 @@ export interface Opts {
   mapAhead?: boolean;
   /** Likewise. */
   directPages?: boolean;
+  /** Likewise. A folder as CRIU sees it. */
+  rootCgroup?: string;
   trackMem?: boolean;
   autoDedup?: boolean;
   linkRemap?: boolean;
@@ -150,6 +152,7 @@ const messages = protobuf.Root.fromJSON({
       writeTrackSk: int32(200),
       mapAhead: bool(201),
       directPages: bool(202),
+      rootCgroup: text(203),
     }),
     InheritFd: message({ key: required('string', 1), fd: required('int32', 2) }),
     Features: message({ memTrack: bool(1), lazyPages: bool(2), pidfdStore: bool(3) }),

@@ -27,6 +27,7 @@ import {
 } from './criu-rpc.ts';
 import { converse } from './criu-swrk.ts';
 import { faultPoint, isFaultPoint } from './fault.ts';
+import { killQuietly } from './processes.ts';
 
 export { type CheckResult, check } from './criu-check.ts';
 export { CriuError, type CriuErrorCode } from './criu-error.ts';
@@ -284,10 +285,4 @@ function holdsQueue(pid: number): boolean {
 /** Name of a process that still runs. */
 function commandOf(pid: number): string | undefined {
   return readText(`/proc/${pid}/comm`).trim() || undefined;
-}
-
-function killQuietly(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {}
 }

@@ -11,7 +11,9 @@
 import { existsSync, mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { check, libc } from './libc.ts';
+import { killQuietly, processesIn } from './processes.ts';
 
 export interface Limits {
   /** Null: no limit. */
@@ -142,21 +144,41 @@ export class Limiter {
   }
 }
 
-/** Removes the v1 groups that went with a cgroup, once no process is in them. */
-export function removeTwins(path: string, mountinfo = readFileSync('/proc/self/mountinfo', 'utf8')): void {
+/**
+ * Removes the v1 groups that went with a cgroup whose processes have ended. A CRIU that is only in these is killed: whoever it worked
+ * for is no more. @throws Error after `timeoutMs`
+ */
+export async function removeTwins(
+  path: string,
+  timeoutMs = 10_000,
+  mountinfo = readFileSync('/proc/self/mountinfo', 'utf8'),
+): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
   for (const controller of ['pids', 'memory']) {
     const mount = v1Mount(controller, mountinfo);
     if (!mount) continue;
     const folder = join(mount, basename(dirname(path)));
-    // A folder of none below it has two links. What rmdir refuses costs more than to ask.
-    for (const dir of [join(folder, basename(path)), folder]) {
-      if (statSync(dir, { throwIfNoEntry: false })?.nlink !== 2) continue;
-      try {
-        rmdirSync(dir);
-      } catch {
-        // others are in there
-      }
+    const twin = join(folder, basename(path));
+    while (!removedEmpty(twin)) {
+      for (const pid of processesIn(twin)) killQuietly(pid);
+      if (Date.now() > deadline) throw new Error(`processes in ${twin} did not end within ${timeoutMs} ms`);
+      await sleep(1);
     }
+    removedEmpty(folder); // unless others are in there
+  }
+}
+
+/** True where there is none any more. */
+function removedEmpty(group: string): boolean {
+  const links = statSync(group, { throwIfNoEntry: false })?.nlink;
+  if (links === undefined) return true;
+  // A folder of none below it has two links. What rmdir refuses costs more than to ask.
+  if (links !== 2) return false;
+  try {
+    rmdirSync(group);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT';
   }
 }
 

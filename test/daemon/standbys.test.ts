@@ -74,6 +74,36 @@ describe('standbys', () => {
     assert.equal((await first)?.id, 'b1');
   });
 
+  it('the next of a checkpoint is made beside the one that somebody waits for; of another, after it', async () => {
+    standbys.want(['k1', 'k1', 'k1'], 0);
+    await until(() => made.length === 1);
+    await sleep(20);
+    assert.equal(made.length, 1, 'nobody waits: one after the other');
+    const first = standbys.take('k1');
+    await until(() => made.length === 2);
+    const second = standbys.take('k1');
+    await sleep(20);
+    assert.equal(made.length, 2, 'no more than two at once');
+    finish[1]!();
+    assert.equal((await second)?.id, 'b2');
+    finish[0]!();
+    assert.equal((await first)?.id, 'b1');
+    await until(() => made.length === 3);
+  });
+
+  it('of another checkpoint none is made beside it', async () => {
+    standbys.want(['k1', 'k2'], 0);
+    await until(() => made.length === 1);
+    const first = standbys.take('k1');
+    await sleep(20);
+    assert.deepEqual(made, ['k1']);
+    standbys.want(['k2'], 0);
+    finish[0]!();
+    assert.equal((await first)?.id, 'b1');
+    await until(() => made.length === 2);
+    assert.deepEqual(made, ['k1', 'k2']);
+  });
+
   it('are ended, and none is made, when programs stall for memory', async () => {
     standbys.want(['k1', 'k2'], 0);
     await makeAll(2);
