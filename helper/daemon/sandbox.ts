@@ -33,6 +33,9 @@ import { REPLY_MS, SandboxState, type Surroundings } from './sandbox-state.ts';
 import type { Listener } from './sessions.ts';
 import { writeRecord } from './store.ts';
 
+/** Whoever looks sees that much as one moment. */
+const TELL_MS = 30;
+
 export class Sandbox {
   readonly state: SandboxState;
   readonly catalogue: Catalogue;
@@ -44,6 +47,8 @@ export class Sandbox {
   private moving: Promise<unknown> = Promise.resolve();
   /** The standby that is to be the head, null where it is none. */
   private waking: Promise<Branch | null> = Promise.resolve(null);
+  private toldAt = -TELL_MS;
+  private tellingSoon: NodeJS.Timeout | undefined;
 
   constructor(record: SandboxRecord, layout: SandboxLayout, around: Surroundings) {
     this.state = new SandboxState(record, layout, around);
@@ -105,7 +110,18 @@ export class Sandbox {
     return new LayerStack(whole.paths.slice(0, whole.paths.indexOf(this.state.layout.skeleton)));
   }
 
+  /** Told at once, and of what follows closely (a search changes it hundreds of times a second) only how it is in the end. */
   changed(): void {
+    if (this.tellingSoon) return;
+    const rest = this.toldAt + TELL_MS - performance.now();
+    if (rest <= 0) this.tellChanged();
+    else this.tellingSoon = setTimeout(() => this.tellChanged(), rest).unref();
+  }
+
+  private tellChanged(): void {
+    clearTimeout(this.tellingSoon);
+    this.tellingSoon = undefined;
+    this.toldAt = performance.now();
     if (!this.state.removed) this.state.tell('sandbox/changed', { sandbox: this.info() });
   }
 

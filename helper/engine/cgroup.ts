@@ -165,8 +165,8 @@ export class Cgroup {
   private async clear(timeoutMs: number): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     for (let wait = 1; existsSync(this.path); wait = Math.min(wait * 2, 50)) {
-      this.kill();
-      if (!this.event('populated')) {
+      if (this.event('populated')) this.kill();
+      else {
         try {
           if (existsSync(join(this.path, OTHERS))) rmdirSync(join(this.path, OTHERS));
           rmdirSync(this.path);

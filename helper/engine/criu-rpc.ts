@@ -54,6 +54,8 @@ export interface Opts {
   directPages?: boolean;
   /** Likewise. A folder as CRIU sees it. */
   rootCgroup?: string;
+  /** Likewise. Names of notifications; none: all. */
+  notifyOnly?: string[];
   trackMem?: boolean;
   autoDedup?: boolean;
   linkRemap?: boolean;
@@ -153,6 +155,7 @@ const messages = protobuf.Root.fromJSON({
       mapAhead: bool(201),
       directPages: bool(202),
       rootCgroup: text(203),
+      notifyOnly: texts(204),
     }),
     InheritFd: message({ key: required('string', 1), fd: required('int32', 2) }),
     Features: message({ memTrack: bool(1), lazyPages: bool(2), pidfdStore: bool(3) }),

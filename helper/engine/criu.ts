@@ -26,7 +26,7 @@ import {
   RequestType,
 } from './criu-rpc.ts';
 import { converse } from './criu-swrk.ts';
-import { faultPoint, isFaultPoint } from './fault.ts';
+import { areFaultsArmed, faultPoint, isFaultPoint } from './fault.ts';
 import { killQuietly } from './processes.ts';
 
 export { type CheckResult, check } from './criu-check.ts';
@@ -108,7 +108,9 @@ async function run(
     options.signal?.throwIfAborted();
     rmSync(logPath, { force: true });
     for (const dir of [options.imagesDir, workDir]) folders.push(openSync(dir, 'r'));
-    const opts = { ...toOpts(options), ...own, logFile, imagesDirFd: folders[0]!, workDirFd: folders[1]! };
+    // Our CRIU asks at these moments alone; a fault may be wanted at any.
+    const notifyOnly = areFaultsArmed ? [] : Object.keys(hooks);
+    const opts = { ...toOpts(options), ...own, notifyOnly, logFile, imagesDirFd: folders[0]!, workDirFd: folders[1]! };
     const { response, stderr } = await converse(
       criu,
       { type: REQUESTS[operation], opts },

@@ -67,6 +67,7 @@ export const FAULT_POINTS = [
 export type FaultPoint = (typeof FAULT_POINTS)[number];
 
 const armed = process.env.TELEPORT_ENV_FAULT;
+export const areFaultsArmed = armed !== undefined;
 const seen = new Map<string, number>();
 
 export function isFaultPoint(name: string): name is FaultPoint {

@@ -3,6 +3,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { Cgroup, findCgroup2 } from '../../helper/engine/cgroup.ts';
 import { CriuError, type CriuLaunch, check, dump, explain, type Hooks, restore } from '../../helper/engine/criu.ts';
 import { asCriu, decodeResponse, encodeRequest, RequestType } from '../../helper/engine/criu-rpc.ts';
 
@@ -215,6 +216,8 @@ describe('the real CRIU', function () {
         'fewer-questions',
         'late-images',
         'map-ahead',
+        'root-cgroup',
+        'notify-only',
       ]);
   });
 
@@ -300,6 +303,47 @@ describe('the real CRIU', function () {
       'pre-resume',
       'post-resume',
     ]);
+  });
+
+  it('is asked nothing at moments without a hook', async function () {
+    if (process.env.TELEPORT_CRIU) this.skip();
+    const { pid, root, images, beside, anew } = await start('plain');
+    const asked = (logPath: string): string[] =>
+      [...readFileSync(logPath, 'utf8').matchAll(/Running (\S+) scripts\n[^\n]*RPC$/gm)].map(([, moment]) => moment!);
+    const dumped = await dump(beside, { imagesDir: images, pid, logLevel: 4 }, { 'post-dump': () => {} });
+    assert.deepEqual(asked(dumped.logPath), ['post-dump']);
+    const made = await restored(anew, { imagesDir: images, root, logLevel: 4 }, { 'pre-resume': () => {} });
+    assert.deepEqual(asked(made.logPath), ['pre-resume']);
+    await endOf(made.pid);
+    const { pid: all, logPath } = await restored(anew, { imagesDir: images, root, logLevel: 4 });
+    assert.ok(asked(logPath).length > 4, 'without a hook nothing is left out');
+    await endOf(all);
+  });
+
+  it('has processes born in the control group that is named, and is not in it itself', async function () {
+    if (process.env.TELEPORT_CRIU) this.skip();
+    const { pid, root, images, beside, anew } = await start('plain');
+    await dump(beside, { imagesDir: images, pid });
+    const group = Cgroup.make(join(findCgroup2()!, `teleport-env-test-${process.pid}`));
+    try {
+      let then: number[] = [];
+      const { pid: made } = await restored(
+        anew,
+        { imagesDir: images, root, rootCgroup: group.path },
+        {
+          'pre-resume': () => {
+            then = group.pids();
+          },
+        },
+      );
+      assert.ok(then.includes(made));
+      assert.deepEqual(group.pids(), then);
+    } finally {
+      await group.end();
+    }
+    const gone = await refused(restore(anew, { imagesDir: images, root, rootCgroup: group.path }));
+    assert.equal(gone.code, 'refused');
+    assert.ok(!existsSync(group.path));
   });
 
   it('leaves everything as it was when a hook of a dump throws, or the dump is cancelled', async () => {
