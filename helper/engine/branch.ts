@@ -111,11 +111,6 @@ export async function launch(machine: Machine, ground: Ground, payload: Payload,
   }
 }
 
-/** Where the helper's own processes go, CRIU too: a group that hands controllers down may hold none itself. */
-export function helperGroup(machine: Machine): string {
-  return join(machine.cgroups, 'helper');
-}
-
 /**
  * Restores an image. `frozen`: its processes do not run until the cgroup is thawed. `network` gives it its network before
  * that. `check` runs beside, and none of them runs before it resolved. `ahead` was begun for the ground's control group.
