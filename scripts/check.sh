@@ -30,6 +30,7 @@ check 'directions of imports' depcruise --config .dependency-cruiser.cjs src hel
 check 'dead code' knip
 check 'protocol document' tsx scripts/protocol-doc.ts --check
 check 'document of commands' tsx scripts/command-doc.ts --check
+check "README's figures" tsx scripts/readme-bench.ts --check
 check 'texts to translate' tsx scripts/l10n.ts --check
 check 'lock file' lockfile
 if [ "${CI:-}" = true ] || command -v shellcheck >/dev/null; then check 'shell scripts' shell; fi
