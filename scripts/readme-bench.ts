@@ -68,7 +68,7 @@ function missed({ rows }: Report): string {
       `- ${workload}, ${figure}, ${subject.replace('ours, ', '')}: ${digits(middle(row as Row))} (goal: ${goal!.text})`,
   );
   if (!told.length) return `All ${goals.length} goals of ours are met in that run.`;
-  return `Of ${goals.length} goals of ours that run misses ${told.length}:\n\n${told.join('\n')}\n`;
+  return `Of ${goals.length} goals of ours that run misses ${told.length}:\n\n${told.join('\n')}`;
 }
 
 function words(report: Report): string {
