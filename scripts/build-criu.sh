@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Builds a static criu with our patches (scripts/criu/) from the source archive that Debian and Ubuntu mirrors carry.
 #
-#   scripts/build-criu.sh [--out DIR] [--arch aarch64] [--source FILE] [--mirror URI]... [--trust-mirror] [--no-install]
+#   scripts/build-criu.sh [--out DIR] [--stock] [--arch aarch64] [--source FILE] [--mirror URI]... [--trust-mirror] [--no-install]
 #
 #   --out DIR       where to put criu, LICENSE, SOURCE and patches/ (default: build/criu in this repository,
 #                   for another processor build/criu-ARCH)
+#   --stock         as it is published, but for the patch that links it statically (default DIR: build/criu-stock)
 #   --arch ARCH     for this processor: aarch64 is cross-built elsewhere (on Debian, whose mirrors carry its libraries).
 #                   What comes out was compiled, never tried.
 #   --source FILE   use this archive instead of fetching one; its checksum must still be known
@@ -41,11 +42,12 @@ needs=(
 say() { printf 'build-criu: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
 
-out='' arch=$(uname -m) source='' trust='' install=yes mirrors=()
+out='' stock='' arch=$(uname -m) source='' trust='' install=yes mirrors=()
 while [ $# -gt 0 ]; do
   case $1 in
     --out | --arch | --source | --mirror) [ $# -ge 2 ] || die "$1 wants a value." ;;&
     --out) out=$2; shift 2 ;;
+    --stock) stock=-stock; patches=("$here"/criu/*-static.patch); shift ;;
     --arch) arch=$2; shift 2 ;;
     --source) source=$2; shift 2 ;;
     --mirror) mirrors+=("$2"); shift 2 ;;
@@ -58,7 +60,7 @@ done
 
 cross=''
 [ "$arch" = "$(uname -m)" ] || cross=$arch-linux-gnu-
-[ -n "$out" ] || out=$here/../build/criu${cross:+-$arch}
+[ -n "$out" ] || out=$here/../build/criu$stock${cross:+-$arch}
 if [ -n "$cross" ]; then
   [ "$arch" = aarch64 ] || die "only aarch64 is built for another machine than this one ($(uname -m))."
   needs+=("gcc-aarch64-linux-gnu=compiles for aarch64" "libc6-dev-arm64-cross=its C library, static")

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Programs that tests run and a minimal machine lacks: the shells that completion is tested in (bash is everywhere), a client
-# of HTTP, full-screen programs, what makes networks beside a sandbox's, and who asks to be root in one.
+# of HTTP, full-screen programs, what makes networks beside a sandbox's, and who asks to be root in one. And a CRIU without our
+# patches, which a sandbox must do with as well.
 set -euo pipefail
+
+"$(dirname "$0")/build-criu.sh" --stock
 
 missing=()
 for pair in zsh:zsh fish:fish curl:curl vim:vim less:less ip:iproute2 sudo:sudo; do

@@ -78,6 +78,8 @@ export class HelperProcess {
       faults?: boolean;
       standbys?: number;
       measured?: boolean;
+      /** Path of another CRIU than ours. */
+      criu?: string;
       within?: (helper: HelperProcess) => string[];
     } = {},
   ): Promise<HelperProcess> {
@@ -86,6 +88,7 @@ export class HelperProcess {
     helper.measured = options.measured ?? false;
     if (options.faults) helper.env.TELEPORT_ENV_FAULT = helper.fault;
     if (options.standbys !== undefined) helper.env.TELEPORT_ENV_STANDBYS = String(options.standbys);
+    if (options.criu) helper.env.TELEPORT_ENV_CRIU = options.criu;
     await helper.run(volumeBytes);
     return helper;
   }
