@@ -4,16 +4,17 @@ import type { NotificationParams } from '../../helper/protocol/methods.ts';
 import type { Checkpoint } from '../../helper/protocol/model.ts';
 
 type Moved = NotificationParams<'head/moved'>;
-/** The notification of a move comes at most that long after the answer to who asked for it. Milliseconds. */
-const AFTER_ANSWER_MS = 100;
 
 export class News {
   private readonly moved = new Map<string, Moved>();
+  /** Heads that the agent moved to itself: whether the answer or the notification comes first is not said. */
+  private readonly heads = new Set<string>();
   private working = 0;
 
   heard(moved: Moved): void {
-    if (this.working === 0 && ['rollback', 'undo', 'promote'].includes(moved.cause))
-      this.moved.set(moved.sandbox, moved);
+    const { sandbox, head, cause } = moved;
+    const isByHand = ['rollback', 'undo', 'promote'].includes(cause);
+    if (isByHand && this.working === 0 && !this.heads.has(`${sandbox} ${head}`)) this.moved.set(sandbox, moved);
   }
 
   /** Moves meanwhile are the agent's own. */
@@ -22,8 +23,14 @@ export class News {
     try {
       return await work();
     } finally {
-      setTimeout(() => this.working--, AFTER_ANSWER_MS);
+      this.working--;
     }
+  }
+
+  /** The agent moved there: what is heard of that later is no news either. */
+  expected(sandbox: string, head: string | null): void {
+    this.heads.add(`${sandbox} ${head}`);
+    if (this.moved.get(sandbox)?.head === head) this.moved.delete(sandbox);
   }
 
   /** Said once. */

@@ -30,7 +30,8 @@ interface Tool<I> {
   confirm?(input: I): string | undefined;
   /** It may move the head by itself. */
   moves?(input: I): boolean;
-  act(app: App, sandbox: string, input: I): Promise<string>;
+  /** @param moved is told the head that it moved to */
+  act(app: App, sandbox: string, input: I, moved: (head: string | null) => void): Promise<string>;
 }
 
 const LONGEST_OUTPUT = 30_000;
@@ -40,9 +41,10 @@ export const TOOLS: { [N in AgentTool]: Tool<Inputs[N]> } = {
   run: {
     doing: ({ line }) => t('Running “{0}” in the sandbox', oneLine(line, 60)),
     moves: ({ undoOnFail = false }) => undoOnFail,
-    act: async ({ helper }, sandbox, { line, note, undoOnFail = false }) => {
+    act: async ({ helper }, sandbox, { line, note, undoOnFail = false }, moved) => {
       const params = { sandbox, line, undoOnFail, ...(note === undefined ? {} : { note }) };
       const ran = await helper.ask('run', params, { timeoutMs: 0 });
+      if (ran.undone) moved((await helper.ask('sandbox/get', { sandbox })).sandbox.head);
       const output = Buffer.from(ran.output, 'base64').toString('utf8');
       const head = [`exit ${ran.exitCode}`];
       if (ran.checkpoint) head.push(`${ran.checkpoint.filesChanged} files changed`, `checkpoint ${ran.checkpoint.id}`);
@@ -67,10 +69,11 @@ export const TOOLS: { [N in AgentTool]: Tool<Inputs[N]> } = {
         ? t('Roll back to {0} without keeping where the sandbox is now? This can’t be undone.', checkpoint)
         : undefined,
     moves: () => true,
-    act: async ({ helper }, sandbox, { checkpoint, discard = false }) => {
-      const moved = await helper.ask('checkpoint/rollback', { sandbox, checkpoint: checkpoint as never, discard });
-      const kept = moved.saved === null ? '' : ` ${moved.saved} keeps where it was.`;
-      return `Rolled back to ${moved.checkpoint}: files and processes are as they were then.${kept}`;
+    act: async ({ helper }, sandbox, { checkpoint, discard = false }, moved) => {
+      const went = await helper.ask('checkpoint/rollback', { sandbox, checkpoint: checkpoint as never, discard });
+      moved(went.head);
+      const kept = went.saved === null ? '' : ` ${went.saved} keeps where it was.`;
+      return `Rolled back to ${went.checkpoint}: files and processes are as they were then.${kept}`;
     },
   },
   log: {
@@ -143,7 +146,7 @@ async function perform(app: App, tool: Tool<unknown>, input: unknown, news: News
   const { shown } = app.store;
   if (!shown) throw new HelperError('unknownSandbox', t('There is no sandbox yet.'), t('The user creates one.'));
   const told = news.since(shown.id, (id) => app.store.checkpoint(shown.id, id));
-  const act = () => tool.act(app, shown.id, input);
+  const act = () => tool.act(app, shown.id, input, (head) => news.expected(shown.id, head));
   const text = await (tool.moves?.(input) ? news.own(act) : act());
   return told ? `${told}\n\n${text}` : text;
 }

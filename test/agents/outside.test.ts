@@ -127,8 +127,8 @@ describe('what stands in for a shell', () => {
 });
 
 describe('news for the editor’s own agents', () => {
-  const moved = (cause: 'rollback' | 'rotate') =>
-    ({ sandbox: 's1', head: 'b2', checkpoint: 'k1', cause, ms: 1, saved: 'k3' }) as const;
+  const moved = (cause: 'rollback' | 'rotate', head = 'b2') =>
+    ({ sandbox: 's1', head, checkpoint: 'k1', cause, ms: 1, saved: 'k3' }) as const;
   const nothing = () => undefined;
 
   it('is told once, of others’ moves only', async () => {
@@ -136,10 +136,15 @@ describe('news for the editor’s own agents', () => {
     news.heard(moved('rotate'));
     assert.equal(news.since('s1', nothing), undefined);
     await news.own(async () => news.heard(moved('rollback')));
-    news.heard(moved('rollback')); // the notification of its own rollback comes after its answer
     assert.equal(news.since('s1', nothing), undefined);
-    await new Promise((resolve) => setTimeout(resolve, 150));
-    news.heard(moved('rollback'));
+    // The notification of its own rollback comes after the answer, however long, or before it.
+    await news.own(async () => news.expected('s1', 'b3'));
+    news.heard(moved('rollback', 'b3'));
+    assert.equal(news.since('s1', nothing), undefined);
+    news.heard(moved('rollback', 'b4'));
+    news.expected('s1', 'b4');
+    assert.equal(news.since('s1', nothing), undefined);
+    news.heard(moved('rollback', 'b5'));
     assert.match(news.since('s1', nothing)!, /^The user rolled this sandbox back: .* at k1\. .* kept as k3\.$/);
     assert.equal(news.since('s1', nothing), undefined);
   });
