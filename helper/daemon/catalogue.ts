@@ -19,7 +19,7 @@ import type { Checkpoint } from '../protocol/model.ts';
 import { shellWord } from '../protocol/shell-word.ts';
 import { FORMAT, Manifest } from '../sandbox/records.ts';
 import type { Rotation } from '../sandbox/recovery.ts';
-import { builtOn, layersOf, leftAlone, numberOf, reparented } from '../sandbox/tree.ts';
+import { bequeath, builtOn, layersOf, leftAlone, numberOf, reparented } from '../sandbox/tree.ts';
 import type { SandboxState } from './sandbox-state.ts';
 import { readRecord, writeRecord } from './store.ts';
 
@@ -309,19 +309,10 @@ export class Catalogue {
     return Math.max(0, manifest.bytes - kept);
   }
 
-  /**
-   * What others took over from the memory of one that is gone is now the oldest one's of them, from which the rest have it.
-   * @returns bytes that so were not freed, at most: what the heir wrote anew of them is not known
-   */
-  private inherit({ id, took, bytes }: Manifest): number {
-    const heirs = [...this.manifests.values()].filter((other) => other.took?.from === id);
-    heirs.sort((a, b) => numberOf(a.id) - numberOf(b.id));
-    const [first, ...rest] = heirs;
-    if (!first) return 0;
-    const kept = Math.min(first.took!.bytes, bytes);
-    first.bytes += kept;
-    first.took = took && { from: took.from, bytes: first.took!.bytes - kept };
-    for (const other of rest) other.took = { from: first.id, bytes: other.took!.bytes };
+  /** @returns bytes that its heirs keep, see `bequeath` */
+  private inherit(gone: Manifest): number {
+    const heirs = [...this.manifests.values()].filter((other) => other.took?.from === gone.id);
+    const kept = bequeath(heirs, gone);
     for (const heir of heirs) {
       writeRecord(this.state.layout.checkpoint(heir.id).manifest, heir);
       this.state.tell('checkpoint/changed', { sandbox: this.state.record.id, checkpoint: toCheckpoint(heir) });

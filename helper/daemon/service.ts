@@ -32,7 +32,7 @@ import {
 import type { Need } from '../protocol/model.ts';
 import { NO_USAGE } from '../protocol/usage.ts';
 import { FORMAT, SandboxRecord } from '../sandbox/records.ts';
-import { collect } from '../sandbox/tree.ts';
+import { bequeath, collect } from '../sandbox/tree.ts';
 import { Bases } from './bases.ts';
 import type { Branch } from './branch.ts';
 import { type Client, paced } from './client.ts';
@@ -351,10 +351,15 @@ export class Service {
     for (const sandbox of params.sandbox ? [this.find(client, params.sandbox)] : this.own(client)) {
       const nodes = [...sandbox.catalogue.tree.values()];
       const needed = new Set([...sandbox.branches.needed(), ...sandbox.catalogue.heldByDamaged()]);
+      const left = new Map(nodes.map((node) => [node.id, { ...node }]));
       for (const checkpoint of collect(nodes, needed, params, Date.now())) {
-        const bytes = sandbox.catalogue.tree.get(checkpoint)?.bytes ?? 0;
-        if (!params.dryRun && !(await deletedNow(sandbox, checkpoint))) continue;
-        freedBytes += bytes;
+        const node = left.get(checkpoint)!;
+        left.delete(checkpoint);
+        const freed = params.dryRun
+          ? node.bytes - bequeath(left.values(), node)
+          : await deletedNow(sandbox, checkpoint);
+        if (freed === null) continue;
+        freedBytes += freed;
         deleted.push({ sandbox: sandbox.record.id, checkpoint });
       }
     }
@@ -643,13 +648,12 @@ function toSession(
   return { id: s.id, branch, kind, title: kind, running: s.running, exitCode: s.running ? null : s.exitCode };
 }
 
-/** False where it came to be needed meanwhile, by a fork or a rollback, or somebody else deleted it: then it is let be. */
-async function deletedNow(sandbox: Sandbox, checkpoint: string): Promise<boolean> {
+/** @returns bytes freed; null where it came to be needed meanwhile, by a fork or a rollback, or somebody else deleted it: then it is let be */
+async function deletedNow(sandbox: Sandbox, checkpoint: string): Promise<number | null> {
   try {
-    await sandbox.delete(checkpoint);
-    return true;
+    return await sandbox.delete(checkpoint);
   } catch (error) {
-    if (error instanceof TeleportError && ['checkpointInUse', 'unknownCheckpoint'].includes(error.code)) return false;
+    if (error instanceof TeleportError && ['checkpointInUse', 'unknownCheckpoint'].includes(error.code)) return null;
     throw error;
   }
 }

@@ -89,6 +89,27 @@ export interface Collectable extends Node {
   createdAt: string;
   bytes: number;
   label: string | null;
+  /** Bytes of memory that it has from another: they go to it when that one does. */
+  took?: { from: CheckpointId; bytes: number };
+}
+
+/**
+ * What others took over from the memory of one that is gone is now the oldest one's of them, from which the rest have it.
+ * @returns bytes that so were not freed, at most: what the heir wrote anew of them is not known
+ */
+export function bequeath(
+  left: Iterable<Pick<Collectable, 'id' | 'bytes' | 'took'>>,
+  gone: Pick<Collectable, 'id' | 'bytes' | 'took'>,
+): number {
+  const heirs = [...left].filter((other) => other.took?.from === gone.id);
+  heirs.sort((a, b) => numberOf(a.id) - numberOf(b.id));
+  const [first, ...rest] = heirs;
+  if (!first?.took) return 0;
+  const kept = Math.min(first.took.bytes, gone.bytes);
+  first.bytes += kept;
+  first.took = gone.took && { from: gone.took.from, bytes: first.took.bytes - kept };
+  for (const other of rest) other.took = { from: first.id, bytes: other.took!.bytes };
+  return kept;
 }
 
 /**
@@ -101,7 +122,7 @@ export function collect(
   limits: { keep?: number; maxBytes?: number; maxAgeMs?: number },
   now: number,
 ): CheckpointId[] {
-  const left = new Map(nodes.map((node) => [node.id, node]));
+  const left = new Map(nodes.map((node) => [node.id, { ...node }]));
   let bytes = nodes.reduce((sum, node) => sum + node.bytes, 0);
   const doomed: CheckpointId[] = [];
   const over = (node: Collectable): boolean =>
@@ -114,7 +135,7 @@ export function collect(
       if (!over(node)) continue;
       if (node.parent === null || node.label !== null || needed.has(node.id) || builtOn(left, node.id).length) continue;
       left.delete(node.id);
-      bytes -= node.bytes;
+      bytes -= node.bytes - bequeath(left.values(), node);
       doomed.push(node.id);
       again = true;
     }

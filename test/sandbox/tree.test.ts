@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import {
+  bequeath,
   builtOn,
   type Collectable,
   chainOf,
@@ -117,6 +118,30 @@ describe('the tree of checkpoints', () => {
         if (node.parent !== null && node.label === null && !needed.has(node.id) && builtOn(left, node.id).length === 0)
           assert.ok(held(node), `seed ${seed}: ${node.id} is left over`);
     }
+  });
+
+  it('counts as freed only what no other has taken over, and collects on until the bytes hold', () => {
+    const sized = (id: string, bytes: number, from?: string) => ({
+      ...tree('k0', 'k1<k0/k0', 'k2<k1/k0', 'k3<k2/k0', 'k4<k3/k0').get(id)!,
+      bytes,
+      ...(from ? { took: { from, bytes: 990 } } : {}),
+    });
+    const nodes = [sized('k0', 0), sized('k1', 1000), sized('k2', 10, 'k1'), sized('k3', 10, 'k2'), sized('k4', 5)];
+    assert.deepEqual(collect(nodes, new Set(['k4']), { maxBytes: 100 }, 0), ['k1', 'k2', 'k3']);
+    assert.deepEqual(
+      nodes.map(({ bytes }) => bytes),
+      [0, 1000, 10, 10, 5],
+      'they are as they were',
+    );
+    const both = [sized('k2', 10, 'k1'), sized('k3', 10, 'k1')];
+    assert.equal(bequeath(both, sized('k1', 1000)), 990);
+    assert.deepEqual(
+      both.map(({ bytes, took }) => [bytes, took]),
+      [
+        [1000, undefined],
+        [10, { from: 'k2', bytes: 990 }],
+      ],
+    );
   });
 
   it('collects what lies below one that stands for many, and nothing that another lies on', () => {

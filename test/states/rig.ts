@@ -136,8 +136,7 @@ export class Rig {
   }
 
   /**
-   * A rollback that finds no standby; and the CRIU that was begun ahead it finds killed, as by a machine short of memory. A
-   * standby that came to be meanwhile is used up, and it is done again.
+   * A rollback that finds no standby. One that came to be meanwhile is used up, and it is done again.
    */
   async coldRollback(checkpoint: string): Promise<void> {
     for (let tries = 0; tries < 5; tries++) {
@@ -180,11 +179,10 @@ export class Rig {
   }
 }
 
-/** CRIU works in the branch's own control group. */
+/** A standby stands still as soon as it is made. */
 function isBeingRestored(group: string): boolean {
   try {
-    const pids = readFileSync(join(group, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean);
-    return pids.some((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('criu'));
+    return !/^frozen 1$/m.test(readFileSync(join(group, 'cgroup.events'), 'utf8'));
   } catch {
     return false; // it ended meanwhile
   }
