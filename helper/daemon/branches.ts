@@ -47,19 +47,7 @@ export class Branches {
     () => this.state.around.heard(this.state.record.owner.uid),
     (branch, ports) => this.state.tell('ports/changed', { sandbox: this.state.record.id, branch, ports }),
   );
-  private readonly standbys = new Standbys(
-    {
-      make: (checkpoint) => this.make(checkpoint, 'standby', new Steps()),
-      proven: (checkpoint, problem) => this.catalogue.proven(checkpoint, problem),
-      end: (branch, reason) => this.state.later(() => branch.end(reason)),
-      rested: (branch) => {
-        const listened = this.live.get(this.state.record.head ?? '')?.sessions.listeners.size ?? 0;
-        branch.expect(listened).catch((error) => this.state.around.log(`${branch.id}: ${(error as Error).message}`));
-      },
-    },
-    () => memory(this.state.around.machine.cgroups),
-  );
-
+  private readonly standbys: Standbys;
   private readonly ahead: RestoresAhead;
 
   /**
@@ -76,6 +64,25 @@ export class Branches {
     this.catalogue = catalogue;
     this.changed = changed;
     this.served = served;
+    this.standbys = new Standbys(
+      {
+        make: (checkpoint) => this.make(checkpoint, 'standby', new Steps()),
+        proven: (checkpoint, problem) => {
+          this.catalogue.proven(checkpoint, problem);
+          // It may have stood in the place of one that was hinted at.
+          if (this.hints.length && !this.state.removed) this.refill();
+        },
+        bytesOf: (checkpoint) => this.bytesOf(checkpoint),
+        unproven: () => (STANDBY_LIMITS.count > 0 ? this.catalogue.unproven() : []),
+        end: (branch, reason) => this.state.later(() => branch.end(reason)),
+        rested: (branch) => {
+          const listened = this.live.get(this.state.record.head ?? '')?.sessions.listeners.size ?? 0;
+          branch.expect(listened).catch((error) => this.state.around.log(`${branch.id}: ${(error as Error).message}`));
+        },
+      },
+      () => memory(this.state.around.machine.cgroups),
+      this.state.around.standbys,
+    );
     this.ahead = new RestoresAhead(
       state.around.machine,
       () => `b${state.number('branch')}`,
@@ -435,16 +442,17 @@ export class Branches {
   refill(): void {
     if (this.state.removed || !this.state.record.head) return;
     this.standbys.open();
+    const { current } = this.state.record;
     const usable = new Map([...this.catalogue.tree].filter(([, m]) => !m.broken));
-    // Memory that it shares with another image on the disk, a standby has of its own.
-    const memoryOf = (id: string): number => {
-      const { bytes = 0, took } = this.catalogue.tree.get(id) ?? {};
-      return bytes + (took?.bytes ?? 0);
-    };
     const now = performance.now();
-    const wanted = wishes(usable, this.state.record.current, this.accesses, this.hints, now, STANDBY_LIMITS, memoryOf);
+    const size = (id: string): number => this.bytesOf(id);
+    const wanted = wishes(usable, current, this.accesses, this.hints, now, STANDBY_LIMITS, size).map(
+      (w) => w.checkpoint,
+    );
+    // Whatever else is hinted at: it is what a slip wants back, and whether it can be had is not known yet.
+    const first = this.catalogue.unproven().includes(current) ? [current] : [];
     this.standbys.want(
-      wanted.map((w) => w.checkpoint),
+      [...first, ...wanted.filter((id) => !first.includes(id))].slice(0, STANDBY_LIMITS.count),
       AFTER_REPLY_MS,
     );
     this.state.later(async () => {
@@ -453,6 +461,12 @@ export class Branches {
       head.beginDump(this.state.around.machine);
       this.ahead.fill();
     });
+  }
+
+  /** Memory that a standby takes: what it shares with another image on the disk, it has of its own. */
+  private bytesOf(checkpoint: string): number {
+    const { bytes = 0, took } = this.catalogue.tree.get(checkpoint) ?? {};
+    return bytes + (took?.bytes ?? 0);
   }
 
   /** The helper is about to end: branches go on, what was only begun does not. */

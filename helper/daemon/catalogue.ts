@@ -13,7 +13,7 @@ import { refillReserve } from '../engine/reserve.ts';
 import { rotationOf } from '../engine/rotation.ts';
 import { LayerStack } from '../engine/stack.ts';
 import { syncfsAsync } from '../engine/syscalls.ts';
-import { removeTree } from '../engine/trees.ts';
+import { bytesBelow, removeTree } from '../engine/trees.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import type { Checkpoint } from '../protocol/model.ts';
 import { shellWord } from '../protocol/shell-word.ts';
@@ -231,7 +231,7 @@ export class Catalogue {
     const [filesChanged, image, layer] = await Promise.all([
       countChanges(this.stack(manifest.parent!), this.stack(manifest.id)),
       sizeOf(place.image),
-      sizeOf(place.layer),
+      inSlices(bytesBelow(place.layer)),
     ]);
     manifest.filesChanged = filesChanged;
     manifest.bytes = image - (manifest.took?.bytes ?? 0) + layer;
@@ -325,6 +325,12 @@ export class Catalogue {
     const manifest = this.manifests.get(id)!;
     Object.assign(manifest, { base, alone: true });
     writeRecord(this.state.layout.checkpoint(id).manifest, manifest, { sync: true });
+  }
+
+  /** Of which nobody knows yet whether they can be restored, newest first. */
+  unproven(): string[] {
+    const found = [...this.manifests.values()].filter(({ verified, broken }) => !verified && !broken);
+    return found.map(({ id }) => id).sort((a, b) => numberOf(b) - numberOf(a));
   }
 
   /** A restore of it succeeded, or did not. */
@@ -440,15 +446,10 @@ export function toCheckpoint(m: Manifest): Checkpoint {
   };
 }
 
-/** Bytes that a folder's files take, by blocks; extents shared with other layers count in each. */
-async function sizeOf(dir: string): Promise<number> {
-  let sum = 0;
-  const names = await readdir(dir, { withFileTypes: true, recursive: true });
-  for (let at = 0; at < names.length; at += 64) {
-    const part = names.slice(at, at + 64).filter((e) => e.isFile());
-    const stats = await Promise.all(part.map((e) => stat(join(e.parentPath, e.name)).catch(() => null)));
-    // While pages are written anew, the file system sets more blocks aside for them than they will take.
-    for (const [i, s] of stats.entries()) if (s) sum += PAGES.test(part[i]!.name) ? s.size : s.blocks * 512;
-  }
-  return sum;
+/** Bytes that an image takes. */
+async function sizeOf(image: string): Promise<number> {
+  const names = await readdir(image);
+  const stats = await Promise.all(names.map((name) => stat(join(image, name))));
+  // While pages are written anew, the file system sets more blocks aside for them than they will take.
+  return stats.reduce((sum, s, i) => sum + (PAGES.test(names[i]!) ? s.size : s.blocks * 512), 0);
 }

@@ -45,6 +45,7 @@ import { portsOf } from './ports.ts';
 import { Sandbox } from './sandbox.ts';
 import { AFTER_REPLY_MS, type Surroundings } from './sandbox-state.ts';
 import type { Ran } from './shell.ts';
+import { StandbyMemory } from './standbys.ts';
 import { readRecord } from './store.ts';
 import { Watches } from './watches.ts';
 import { whyFailed } from './why.ts';
@@ -93,6 +94,7 @@ export class Service {
   private incomplete = false;
   private readonly networks: Networks;
   private readonly linked = new LinkedNames();
+  private readonly standbys = new StandbyMemory();
   private readonly watches: Watches;
   private needs: Promise<Need[]> | null = null;
 
@@ -164,6 +166,7 @@ export class Service {
       base: this.bases.get(base, owner),
       networks: this.networks,
       linked: this.linked,
+      standbys: this.standbys,
       notify: (owner, name, params) => {
         this.tell(owner, name, params);
         const sandbox = this.sandboxes.get(id);

@@ -6,7 +6,7 @@
 import { CriuError } from '../engine/criu.ts';
 import type { Memory } from '../engine/memory.ts';
 import { TeleportError } from '../protocol/errors.ts';
-import { dismissed, isScarce } from '../sandbox/policy.ts';
+import { dismissed, hasRoom } from '../sandbox/policy.ts';
 import type { Branch } from './branch.ts';
 
 export interface Workshop {
@@ -17,6 +17,10 @@ export interface Workshop {
   end(branch: Branch, reason: string): void;
   /** It has stood by for a while: nobody is in a hurry for it. */
   rested(branch: Branch): void;
+  /** Bytes of memory that a standby of it takes. */
+  bytesOf(checkpoint: string): number;
+  /** Checkpoints of which nobody knows yet whether they can be restored, the first to be tried first. */
+  unproven(): string[];
 }
 
 /** Of a checkpoint that is fanned out, while somebody waits for the first of them. */
@@ -32,6 +36,9 @@ function isBroken(error: unknown): boolean {
   return error instanceof Error && error.cause !== undefined && isBroken(error.cause);
 }
 
+/** When nobody has asked for anything for so long, and all that is wanted stands by, one checkpoint is proven, and after as long another. */
+const IDLE_MS = 400;
+
 /** So often it is looked whether one is too old or memory scarce, while there are any; and whether it still is, where that forbade any. */
 const LOOK_MS = 5000;
 
@@ -39,13 +46,35 @@ interface Ready {
   checkpoint: string;
   branch: Branch;
   since: number;
+  bytes: number;
 }
 
 interface Making {
   checkpoint: string;
+  bytes: number;
   made: Promise<Branch | null>;
   /** Somebody waits for it, whose it is then. */
   claimed: boolean;
+  /** It is made to see that it can be, and need not stand by. */
+  proof: boolean;
+}
+
+/** What the standbys of all sandboxes take together. */
+export class StandbyMemory {
+  private readonly users = new Set<Standbys>();
+
+  add(user: Standbys): void {
+    this.users.add(user);
+  }
+
+  /** Of one that has none any more. */
+  delete(user: Standbys): void {
+    this.users.delete(user);
+  }
+
+  get bytes(): number {
+    return [...this.users].reduce((sum, { bytes }) => sum + bytes, 0);
+  }
 }
 
 export class Standbys {
@@ -58,14 +87,33 @@ export class Standbys {
   private look: NodeJS.Timeout | null = null;
   private closed = false;
   private readonly lookMs: number;
+  private readonly idleMs: number;
+  private readonly together: StandbyMemory;
   /** None was made, or tried, since the last wish. */
   private untried = false;
+  /** Tried since the last wish, in vain, but nothing that speaks against the checkpoint. */
+  private readonly inVain = new Set<string>();
 
-  /** @param left tells what memory the machine has left */
-  constructor(shop: Workshop, left: () => Memory, lookMs = LOOK_MS) {
+  /**
+   * @param left tells what memory the machine has left
+   * @param together those of all sandboxes
+   */
+  constructor(
+    shop: Workshop,
+    left: () => Memory,
+    together: StandbyMemory,
+    { lookMs = LOOK_MS, idleMs = IDLE_MS } = {},
+  ) {
     this.shop = shop;
     this.left = left;
+    this.together = together;
     this.lookMs = lookMs;
+    this.idleMs = idleMs;
+  }
+
+  /** Of memory, of those that stand by and those that are being made. */
+  get bytes(): number {
+    return [...this.ready, ...this.making].reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   get all(): Branch[] {
@@ -84,7 +132,8 @@ export class Standbys {
   }
 
   private stand(checkpoint: string, branch: Branch): void {
-    this.ready.push({ checkpoint, branch, since: performance.now() });
+    this.together.add(this);
+    this.ready.push({ checkpoint, branch, since: performance.now(), bytes: this.shop.bytesOf(checkpoint) });
     const { id } = branch; // one that is taken is to be forgotten
     setTimeout(() => {
       const rested = this.ready.find((one) => one.branch.id === id);
@@ -119,33 +168,59 @@ export class Standbys {
   want(checkpoints: string[], delayMs: number): void {
     this.wanted = checkpoints;
     this.untried = true;
+    this.inVain.clear();
     if (this.timer) clearTimeout(this.timer);
     this.timer = null;
     if (this.closed || this.making.length) return; // when that one is made, it goes on with these
-    this.timer = setTimeout(() => void this.work(), delayMs);
+    this.workIn(delayMs);
   }
 
-  /** A loop: were each to call the next, none would be over, nor its branch let go, as long as there is always one to make. */
-  private async work(): Promise<void> {
+  private workIn(delayMs: number, idle = false): void {
+    this.timer ??= setTimeout(() => void this.work(idle), delayMs).unref();
+  }
+
+  /**
+   * A loop: were each to call the next, none would be over, nor its branch let go, as long as there is always one to make.
+   * @param idle nobody asked for anything for a while
+   */
+  private async work(idle = false): Promise<void> {
     if (this.timer) clearTimeout(this.timer);
     this.timer = null;
     for (;;) {
       this.dismiss();
-      const next = this.missing();
-      // Another is under way: when it is made, its loop goes on.
-      if (!next || this.closed || !this.isTurnOf(next)) return;
-      if (isScarce(this.left())) {
-        // The first also proves the checkpoint, for which nobody would ask again. Further ones can do without.
-        if (this.untried) this.timer ??= setTimeout(() => void this.work(), this.lookMs);
+      const missing = this.missing();
+      const next = missing ?? (idle ? this.unproven() : undefined);
+      if (!next) {
+        if (!this.closed && !this.making.length && this.unproven()) this.workIn(this.idleMs, true);
         return;
       }
-      this.untried = false;
-      const making: Making = { checkpoint: next, made: Promise.resolve(null), claimed: false };
+      // Another is under way: when it is made, its loop goes on.
+      if (this.closed || !this.isTurnOf(next)) return;
+      const bytes = this.shop.bytesOf(next);
+      if (!hasRoom(bytes, this.together.bytes, this.left())) {
+        // The first also proves the checkpoint, for which nobody would ask again. Further ones can do without.
+        if (this.untried || !missing) this.workIn(this.lookMs, idle);
+        return;
+      }
+      if (missing) this.untried = false;
+      const making: Making = {
+        checkpoint: next,
+        bytes,
+        made: Promise.resolve(null),
+        claimed: false,
+        proof: missing === undefined,
+      };
+      this.together.add(this);
       making.made = this.build(making);
       this.making.push(making);
       await making.made;
       this.making.splice(this.making.indexOf(making), 1);
+      idle = false;
     }
+  }
+
+  private unproven(): string | undefined {
+    return this.shop.unproven().find((checkpoint) => !this.inVain.has(checkpoint));
   }
 
   private isTurnOf(checkpoint: string): boolean {
@@ -169,13 +244,16 @@ export class Standbys {
       const branch = await this.shop.make(checkpoint);
       this.shop.proven(checkpoint, null);
       if (!this.closed) {
-        if (!making.claimed) this.stand(checkpoint, branch);
+        if (making.claimed) return branch;
+        if (!making.proof || this.wanted.includes(checkpoint)) this.stand(checkpoint, branch);
+        else this.shop.end(branch, 'it was made to see that it can be');
         return branch;
       }
       this.shop.end(branch, 'the sandbox stopped');
       return null;
     } catch (error) {
       this.wanted = this.wanted.filter((id) => id !== checkpoint);
+      this.inVain.add(checkpoint);
       if (isBroken(error)) this.shop.proven(checkpoint, (error as Error).message);
       return null;
     }
@@ -212,6 +290,7 @@ export class Standbys {
     this.wanted = [];
     await this.made();
     for (const { branch } of this.ready.splice(0)) this.shop.end(branch, reason);
+    this.together.delete(this);
     this.dismiss();
   }
 

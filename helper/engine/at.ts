@@ -181,8 +181,12 @@ export interface Name {
   /** DT_*: the file type as in S_IFMT >> 12, 0 where the file system does not say. */
   readonly type: number;
 }
+export const DT_FIFO = 1;
 export const DT_CHR = 2;
 export const DT_DIR = 4;
+export const DT_REG = 8;
+export const DT_LNK = 10;
+export const DT_SOCK = 12;
 
 /** Calls back for each entry of an open directory, from its current position; `.` and `..` left out. */
 function eachBatch(fd: number, entry: (name: string, type: number) => void): boolean {

@@ -13,6 +13,7 @@ import { CriuError, dump } from './criu.ts';
 import { beginDump } from './criu-ahead.ts';
 import type { CriuProcess } from './criu-process.ts';
 import { faultPoint } from './fault.ts';
+import { mayLackNames } from './hard-links.ts';
 import type { BranchLayout, CheckpointLayout } from './layout.ts';
 import { libc } from './libc.ts';
 import { hasRemaps, maskRemaps, remapsIn, removeRemaps } from './link-remap.ts';
@@ -39,7 +40,7 @@ export interface Captured {
   stoppedMs: number;
   /** Folder of the image that pages were taken over from, and how many bytes. */
   took: { image: string; bytes: number } | null;
-  /** Lower files were written to: names may be known to the mount's index only (`completeHardLinks`). */
+  /** Names may be known to the mount's index only (`completeHardLinks`). */
   indexed: boolean;
 }
 
@@ -174,7 +175,8 @@ async function captureOnce(
       stoppedMs: round(rotate ? performance.now() - began : frozen),
       took:
         since === null || !shared ? null : { image: since, bytes: (stats?.pagesSkipped ?? 0) * libc().getpagesize() },
-      indexed: isIndexed(index),
+      // A copy is as the files were when it was made, the index is not any more.
+      indexed: rotate ? existsSync(to.index) || (existsSync(index) && mayLackNames(index)) : isIndexed(index),
     };
   } catch (cause) {
     live.writes.forget();

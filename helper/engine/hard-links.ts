@@ -1,4 +1,16 @@
-import { close, lastTimes, namesIn, OPEN_DIRECTORY, OPEN_PATH, openAt, openRoot, setTimesOf, statAt } from './at.ts';
+import {
+  close,
+  DT_CHR,
+  DT_DIR,
+  lastTimes,
+  namesIn,
+  OPEN_DIRECTORY,
+  OPEN_PATH,
+  openAt,
+  openRoot,
+  setTimesOf,
+  statAt,
+} from './at.ts';
 import { cBytes, check, libc, showBytes } from './libc.ts';
 import { handleKey, type LinkedNames, type Redirect, redirectOf, seenAt, walk } from './linked-names.ts';
 import type { Steps } from './same-content.ts';
@@ -10,6 +22,34 @@ const ORIGIN = Buffer.from('trusted.overlay.origin\0');
 /** struct ovl_fb (fs/overlayfs/overlayfs.h): version, magic, length, flags, type, 16 bytes of uuid, file handle. */
 const FB_TYPE = 4;
 const FB_HANDLE = 21;
+
+/**
+ * Whether a mount's index may know of names that its upper directory lacks: what `completeHardLinks` looks for in all of a layer,
+ * found in the index alone, which holds only what was copied up. Of a mount that nobody writes to meanwhile.
+ * @param index `work/index` in the mount's workdir
+ */
+export function mayLackNames(index: string): boolean {
+  const dir = openRoot(index);
+  try {
+    return namesIn(dir).some(({ name, type }) => {
+      if (type === DT_DIR || type === DT_CHR) return false;
+      const fd = openAt(dir, name, OPEN_PATH);
+      try {
+        return isPartlyLinked(fd);
+      } finally {
+        close(fd);
+      }
+    });
+  } finally {
+    close(dir);
+  }
+}
+
+/** "U-1": as many names as the upper inode has links, less the one in the index. Then none is lacking. */
+function isPartlyLinked(fd: number): boolean {
+  const links = xattrOfPath(fd, NLINK)?.toString();
+  return links !== undefined && links !== 'U-1';
+}
 
 /**
  * Gives `layer` the names that a mount with `index=on` knew from its index only. There, a write to one of several
@@ -78,9 +118,7 @@ function* partlyLinked(layer: string): Steps<{ wanted: Map<string, Known>; redir
       const fd = entry.top.layer.open(entry.top.path, OPEN_PATH);
       if (fd === null) continue;
       try {
-        const links = xattrOfPath(fd, NLINK)?.toString();
-        // "U-1": as many names as the upper inode has links, less the one in the index. Then none is lacking.
-        if (links === undefined || links === 'U-1') continue;
+        if (!isPartlyLinked(fd)) continue;
         const origin = xattrOfPath(fd, ORIGIN);
         if (origin !== null && origin.length > FB_HANDLE)
           wanted.set(handleKey(origin[FB_TYPE]!, origin.subarray(FB_HANDLE)), { dir: layer, path: path.slice(1) });

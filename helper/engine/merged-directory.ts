@@ -1,4 +1,4 @@
-import { close, namesIn, OPEN_DIRECTORY, OPEN_FILE, openAt, type Stat, statAt } from './at.ts';
+import { close, type Name, namesIn, OPEN_DIRECTORY, OPEN_FILE, openAt, type Stat, statAt } from './at.ts';
 import { Entry, type Layer, type Source } from './layer.ts';
 import { xattrOf } from './xattrs.ts';
 
@@ -83,6 +83,18 @@ export class MergedDirectory {
       }
     }
     return first;
+  }
+
+  /** The first directory as it is: names with what it says of their kinds, whiteouts included. */
+  listing(): Name[] {
+    const { layer, path } = this.sources[0]!;
+    const fd = layer.open(path, OPEN_DIRECTORY);
+    if (fd === null) return [];
+    try {
+      return namesIn(fd);
+    } finally {
+      close(fd);
+    }
   }
 
   /** What the name means here, or null. `from`: the first directory known to have the name. */

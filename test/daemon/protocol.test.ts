@@ -228,4 +228,48 @@ describe('the protocol', () => {
     await tells(() => connection.request('sandbox/remove', here), ['sandbox/removed', says(`"${sandbox.id}"`)]);
     assert.ok(!(await left).includes(sandbox.id));
   });
+
+  it('tells a checkpoint as soon as it is safe in memory, then that it is on disk, and that it was restored, whatever is hinted at', async () => {
+    const { sandbox } = await connection.request('sandbox/create', { workspace: folder({ a: '1' }) });
+    const here = { sandbox: sandbox.id };
+    const watcher = await helper.connect();
+    const states = new Map<string, { durable: boolean; verified: boolean }[]>();
+    const note = ({ checkpoint }: { checkpoint: { id: string; state: { durable: boolean; verified: boolean } } }) => {
+      const { durable, verified } = checkpoint.state;
+      states.set(checkpoint.id, [...(states.get(checkpoint.id) ?? []), { durable, verified }]);
+    };
+    watcher.on('checkpoint/added', note);
+    watcher.on('checkpoint/changed', note);
+    const settled = async (...ids: string[]) => {
+      const isSettled = (id: string) => states.get(id)?.some(({ durable, verified }) => durable && verified);
+      for (let i = 0; i < 500 && !ids.every(isSettled); i++) await sleep(20);
+      for (const id of ids) {
+        const told = states.get(id)!;
+        assert.deepEqual(told[0], { durable: false, verified: false }, id);
+        assert.deepEqual(told.at(-1), { durable: true, verified: true }, `${id}: ${JSON.stringify(told)}`);
+        assert.ok(told.length >= 3, `${id}: ${JSON.stringify(told)}`);
+      }
+    };
+    const make = async (expect?: string[]) =>
+      (await connection.request('checkpoint/create', { ...here, expect })).checkpoint;
+    const first = await make();
+    assert.deepEqual([first.state.durable, first.state.verified], [false, false], 'whoever asked does not wait for it');
+    await settled(first.id);
+    // Three standbys of others are wanted, and there may be no more.
+    const old = [first.id, (await make()).id, (await make()).id];
+    await settled(...old);
+    const hinted = await make(old);
+    await settled(hinted.id);
+    // Checkpoints so close upon each other that none is the current one for long: none is forgotten.
+    const many: string[] = [];
+    for (let i = 0; i < 6; i++) many.push((await make()).id);
+    await settled(...many);
+    for (let i = 0; i < 100 && helper.liveBranches().length !== 4; i++) await sleep(20);
+    assert.equal(helper.liveBranches().length, 4, 'the current branch and the three that are hinted at');
+    for (const checkpoint of old) {
+      const { path } = await connection.request('branch/fork', { ...here, checkpoint });
+      assert.equal(path, 'warm', checkpoint);
+    }
+    await connection.request('sandbox/remove', here);
+  });
 });

@@ -696,6 +696,20 @@ describe('a sandbox', () => {
     const { checkpoint } = await run('echo new > h1');
     await rollback(checkpoint!.id, true);
     assert.equal((await run('cat h2; rm h1; cat h2', { checkpoint: false })).text, 'new\nnew\n');
+    // The same where the branch was replaced, as it is when many files changed: with such a write, and without one.
+    const head = async () => (await connection.request('sandbox/get', { sandbox })).sandbox.head;
+    for (const [line, expected] of [
+      ['echo newer > h1', 'newer\n'],
+      ['true', 'new\n'],
+    ] as const) {
+      await rollback(checkpoint!.id, true);
+      const before = await head();
+      const many = await run(`${line}; mkdir many; touch many/{1..1000}`);
+      assert.notEqual(await head(), before);
+      assert.equal(many.checkpoint!.filesChanged, line === 'true' ? 1001 : 1003);
+      await rollback(many.checkpoint!.id, true);
+      assert.equal((await run('cat h2', { checkpoint: false })).text, expected);
+    }
   });
 
   it('leaves nothing behind when it is removed', async () => {

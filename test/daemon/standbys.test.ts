@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Branch } from '../../helper/daemon/branch.ts';
-import { Standbys } from '../../helper/daemon/standbys.ts';
+import { StandbyMemory, Standbys } from '../../helper/daemon/standbys.ts';
 import { type Memory, memory, readMemory } from '../../helper/engine/memory.ts';
 
 describe('standbys', () => {
@@ -13,6 +13,10 @@ describe('standbys', () => {
   let made: string[];
   let ended: string[];
   let finish: (() => void)[];
+  let proven: Set<string>;
+  let unproven: string[];
+  let bytes: number;
+  let together: StandbyMemory;
   let standbys: Standbys;
 
   beforeEach(() => {
@@ -20,18 +24,25 @@ describe('standbys', () => {
     made = [];
     ended = [];
     finish = [];
+    proven = new Set();
+    unproven = [];
+    bytes = 1e6;
+    together = new StandbyMemory();
     standbys = new Standbys(
       {
         make: (checkpoint) => {
           const id = `b${made.push(checkpoint)}`;
           return new Promise((resolve) => finish.push(() => resolve({ id, record: { base: checkpoint } } as Branch)));
         },
-        proven: () => {},
+        proven: (checkpoint) => proven.add(checkpoint),
         rested: () => {},
         end: ({ id }, reason) => ended.push(`${id}: ${reason}`),
+        bytesOf: () => bytes,
+        unproven: () => unproven.filter((one) => !proven.has(one)),
       },
       () => left,
-      50,
+      together,
+      { lookMs: 50, idleMs: 30 },
     );
   });
   afterEach(async () => {
@@ -132,6 +143,102 @@ describe('standbys', () => {
     left = plenty;
     await sleep(120);
     assert.deepEqual(made, ['k1']);
+  });
+
+  it('none is made that would make memory scarce, nor beyond what those of all sandboxes may take together', async () => {
+    bytes = 7e9; // of 8 GB that are left, and of 16 there are
+    standbys.want(['k1'], 0);
+    await sleep(100);
+    assert.deepEqual(made, [], 'one would be left of 16');
+    left = { available: 15e9, total: 16e9, stalled: 0 };
+    await sleep(100);
+    assert.deepEqual(made, [], 'more than a quarter of it');
+    bytes = 3e9;
+    await until(() => made.length === 1);
+    assert.equal(together.bytes, 3e9, 'while it is made, too');
+    const other = new Standbys(
+      {
+        make: async (checkpoint) => ({ id: `other ${made.push(checkpoint)}`, record: { base: checkpoint } }) as Branch,
+        proven: () => {},
+        rested: () => {},
+        end: () => {},
+        bytesOf: () => 2e9,
+        unproven: () => [],
+      },
+      () => left,
+      together,
+      { lookMs: 50 },
+    );
+    other.want(['k9'], 0);
+    await sleep(100);
+    assert.deepEqual(made, ['k1'], "another sandbox's has no room beside it");
+    finish[0]!();
+    await until(() => standbys.all.length === 1);
+    await standbys.take('k1');
+    await until(() => other.all.length === 1);
+    assert.deepEqual(made, ['k1', 'k9'], 'what was taken is no standby any more');
+    await other.close('the test is over');
+    assert.equal(together.bytes, 0);
+  });
+
+  it('what nothing proved is proven when nobody wants anything, one after the other, and does not stand by', async () => {
+    unproven = ['k3', 'k2', 'k1'];
+    standbys.want(['k3'], 0);
+    await makeAll(1);
+    assert.deepEqual(made, ['k3']);
+    await until(() => made.length === 2);
+    // Somebody wants something after all: that comes first.
+    standbys.want(['k3', 'k7'], 0);
+    finish[1]!();
+    await until(() => made.length === 3);
+    assert.deepEqual([made, ended], [['k3', 'k2', 'k7'], ['b2: it was made to see that it can be']]);
+    finish[2]!();
+    await until(() => made.length === 4);
+    finish[3]!();
+    await until(() => ended.length === 2);
+    assert.deepEqual([made[3], [...proven].sort()], ['k1', ['k1', 'k2', 'k3', 'k7']]);
+    assert.deepEqual(
+      standbys.all.map(({ id }) => id),
+      ['b1', 'b3'],
+    );
+    await sleep(100);
+    assert.equal(made.length, 4);
+  });
+
+  it('whoever goes to a checkpoint while it is proven has the branch', async () => {
+    unproven = ['k1'];
+    standbys.want([], 0);
+    await until(() => made.length === 1);
+    const taken = standbys.take('k1');
+    finish[0]!();
+    assert.equal((await taken)?.id, 'b1');
+    assert.deepEqual(ended, []);
+  });
+
+  it('what could not be restored, for a reason that is not its own, is not tried again and again', async () => {
+    unproven = ['k1'];
+    standbys = new Standbys(
+      {
+        make: (checkpoint) => {
+          made.push(checkpoint);
+          return Promise.reject(new Error('the volume is full'));
+        },
+        proven: (checkpoint) => proven.add(checkpoint),
+        rested: () => {},
+        end: () => {},
+        bytesOf: () => 1,
+        unproven: () => unproven.filter((one) => !proven.has(one)),
+      },
+      () => left,
+      together,
+      { lookMs: 20, idleMs: 10 },
+    );
+    standbys.want([], 0);
+    await sleep(100);
+    assert.deepEqual(made, ['k1']);
+    standbys.want([], 0);
+    await sleep(100);
+    assert.deepEqual([made, [...proven]], [['k1', 'k1'], []], 'when something was asked for, once more');
   });
 
   it('are forgotten once taken, though there was always one more to make', async () => {

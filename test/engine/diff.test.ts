@@ -64,7 +64,7 @@ describe('diff', function () {
   after(() => volume?.release());
   const at = (name: string) => join(volume.path, name);
 
-  it('leads from any checkpoint to any other', () => {
+  it('leads from any checkpoint to any other', async () => {
     const descriptors = fs.readdirSync('/proc/self/fd').length;
     let renamed = 0;
     for (let seed = 1; seed <= Number(process.env.SEEDS ?? 12); seed++) {
@@ -99,6 +99,8 @@ describe('diff', function () {
           const changes = diff(from.stack, to.stack);
           renamed += changes.filter(({ kind, type }) => kind === 'renamed' && type === 'folder').length;
           verify(changes, from.tree, to.tree, `seed ${seed} ${i} to ${j}`);
+          const plain = diff(from.stack, to.stack, { renames: false }).length;
+          assert.equal(await countChanges(from.stack, to.stack), plain, `seed ${seed} ${i} to ${j}, counted`);
           assert.deepEqual(
             changes.map(({ path }) => path),
             changes.map(({ path }) => path).sort((x, y) => (x < y ? -1 : x > y ? 1 : 0)),

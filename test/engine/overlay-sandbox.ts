@@ -53,13 +53,16 @@ export class OverlaySandbox {
     this.mounted = true;
   }
 
+  get indexFolder(): string {
+    return join(this.work, 'index');
+  }
+
   /** A copy of the upper directory as it is now, as a layer; the head goes on. */
   capture(): string {
     const layer = join(this.home, `l${++this.made}`);
     copyTree(this.upper, layer);
     this.saved = undefined;
-    const index = join(this.work, 'index');
-    if (this.index && copyIndexOnly(index, `${layer}.index`) > 0) this.saved = `${layer}.index`;
+    if (this.index && copyIndexOnly(this.indexFolder, `${layer}.index`) > 0) this.saved = `${layer}.index`;
     return layer;
   }
 

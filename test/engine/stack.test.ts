@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { completeHardLinks } from '../../helper/engine/hard-links.ts';
+import { completeHardLinks, mayLackNames } from '../../helper/engine/hard-links.ts';
 import type { Entry } from '../../helper/engine/layer.ts';
 import { LinkedNames, seenAt } from '../../helper/engine/linked-names.ts';
 import type { Steps } from '../../helper/engine/same-content.ts';
@@ -103,7 +103,13 @@ describe('LayerStack', function () {
           const kernel = seenByKernel(sandbox.merged);
           const layer = sandbox.capture();
           const below = new LayerStack(sandbox.layers);
-          made += finish(completeHardLinks(layer, below, linked, sandbox.saved));
+          const suspected = mayLackNames(sandbox.indexFolder) || sandbox.saved !== undefined;
+          const completed = finish(completeHardLinks(layer, below, linked, sandbox.saved));
+          assert.ok(
+            suspected || completed === 0,
+            `seed ${seed} round ${round}: names lacking that the index does not tell`,
+          );
+          made += completed;
           if (sandbox.saved !== undefined) onlyInIndex++;
           const saved = new LayerStack([layer, ...sandbox.layers]);
           assert.deepEqual(sorted(seenByStack(saved)), sorted(kernel), `seed ${seed} round ${round}`);
@@ -120,6 +126,28 @@ describe('LayerStack', function () {
       }
     }
     assert.ok(made > 0 && onlyInIndex > 0);
+  });
+
+  it('knows by the index alone that no name is lacking, however many files are new or written to', () => {
+    const base = at('index/base');
+    fs.mkdirSync(base, { recursive: true });
+    for (const name of ['a', 'b', 'c']) fs.writeFileSync(join(base, name), name);
+    fs.linkSync(join(base, 'b'), join(base, 'b2'));
+    fs.linkSync(join(base, 'c'), join(base, 'c2'));
+    const sandbox = new OverlaySandbox(at('index'), base);
+    sandbox.start();
+    try {
+      fs.writeFileSync(join(sandbox.merged, 'new'), '');
+      fs.linkSync(join(sandbox.merged, 'new'), join(sandbox.merged, 'newer'));
+      fs.writeFileSync(join(sandbox.merged, 'a'), 'written');
+      assert.equal(mayLackNames(sandbox.indexFolder), false);
+      for (const name of ['b', 'b2']) fs.appendFileSync(join(sandbox.merged, name), 'written');
+      assert.equal(mayLackNames(sandbox.indexFolder), false, 'under all its names');
+      fs.writeFileSync(join(sandbox.merged, 'c'), 'written');
+      assert.equal(mayLackNames(sandbox.indexFolder), true);
+    } finally {
+      sandbox.stop();
+    }
   });
 
   it('walks the layers below once for their hard links, and again where one changed', () => {
