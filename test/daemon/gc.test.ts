@@ -1,15 +1,35 @@
 /** Deleting old checkpoints for real, while others come into need. Needs root. */
 import assert from 'node:assert/strict';
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '../../helper/client/connection.ts';
 import { HelperProcess, needsMachine, workspace } from './helper-process.ts';
+
+const MB = 2 ** 20;
+
+/** Holds 100 MB. On `touch` it writes to 2 % of them, on `renew` to all. */
+const HOLDER_PY = `import os, time
+block = bytearray(os.urandom(1 << 20) * 100)
+open('ready', 'w').close()
+n = 0
+while True:
+    n += 1
+    if os.path.exists('touch'):
+        for i in range(0, len(block), 4096 * 50): block[i] = n & 255
+        os.unlink('touch')
+    if os.path.exists('renew'):
+        block[:] = os.urandom(1 << 20) * 100
+        os.unlink('renew')
+    time.sleep(0.01)
+`;
 
 describe('gc', function () {
   this.timeout(60_000);
   let helper: HelperProcess;
   let connection: Connection;
   let ws: string;
+  let held: string;
   let sandbox: string;
 
   before(async function () {
@@ -20,7 +40,7 @@ describe('gc', function () {
   });
   after(async () => {
     await helper?.stop();
-    if (ws) rmSync(ws, { recursive: true, force: true });
+    for (const folder of [ws, held]) if (folder) rmSync(folder, { recursive: true, force: true });
   });
 
   const run = async (line: string, branch?: string) => {
@@ -89,6 +109,70 @@ describe('gc', function () {
     }
     assert.equal((await list()).length, 13 - gone.size);
     assert.equal((await run(`cat ${ws}/a`)).text, '12\n');
+  });
+
+  it('deletes the oldest until the rest takes no more than it may, and frees what it says, though images share their memory', async () => {
+    held = workspace({ 'holder.py': HOLDER_PY });
+    sandbox = (await connection.request('sandbox/create', { workspace: held })).sandbox.id;
+    const { id: begun } = await run('python3 holder.py & while [ ! -e ready ]; do sleep 0.01; done');
+    const made: string[] = [];
+    for (const how of ['touch', 'touch', 'renew', 'touch', 'touch', 'renew', 'touch'])
+      made.push((await run(`touch ${how}; while [ -e ${how} ]; do sleep 0.01; done`)).id);
+    // On disk, and each proven by a standby: nothing more is written then.
+    for (let i = 0; !(await list()).every(({ state }) => state.durable && state.verified); i++) {
+      assert.ok(i < 400);
+      await sleep(50);
+    }
+    const total = async () => (await list()).reduce((sum, { bytes }) => sum + bytes, 0);
+    /** Blocks are given back a little after their files are gone. */
+    const used = async () => {
+      const { blocks, bfree, bsize } = statfsSync(join(helper.state, 'volume'));
+      return (blocks - bfree) * bsize;
+    };
+    const before = await total();
+    // 100 MB three times, and some MB for each that changed 2 %.
+    assert.ok(before > 300 * MB && before < 420 * MB, `${before / MB} MB`);
+    const collect = async (limits: { maxBytes?: number; maxAgeMs?: number }) => {
+      const [listed, taken] = [await total(), await used()];
+      const planned = await connection.request('gc', { sandbox, ...limits, dryRun: true });
+      const { deleted, freedBytes } = await connection.request('gc', { sandbox, ...limits });
+      assert.deepEqual([deleted, freedBytes], [planned.deleted, planned.freedBytes]);
+      assert.equal(await total(), listed - freedBytes, 'the list and the answer tell the same');
+      let freed = 0;
+      for (let i = 0; i < 100 && Math.abs(freed - freedBytes) > 8 * MB; i++) {
+        await sleep(50);
+        freed = taken - (await used());
+      }
+      const told = `${freedBytes / MB} MB told, ${freed / MB} MB of the volume`;
+      assert.ok(Math.abs(freed - freedBytes) < 8 * MB, told);
+      return { ids: deleted.map(({ checkpoint }) => checkpoint), freedMb: freedBytes / MB };
+    };
+    // The first is taken over from by those that follow: to delete it alone frees next to nothing.
+    const first = await collect({ maxBytes: before - 1 });
+    assert.ok(first.ids[0] === begun && first.freedMb < 40, JSON.stringify(first));
+    const second = await collect({ maxBytes: 250 * MB });
+    assert.ok((await total()) <= 250 * MB, `${(await total()) / MB} MB`);
+    assert.ok(second.freedMb > 80, JSON.stringify(second));
+    // Less than the current one takes: all else goes, and it stays.
+    await collect({ maxBytes: 50 * MB });
+    assert.deepEqual(
+      (await list()).map(({ id }) => id),
+      [made.at(-1), 'k0'],
+    );
+    await connection.request('checkpoint/rollback', { sandbox, checkpoint: made.at(-1)!, discard: true });
+    assert.match((await run('jobs -r')).text, /holder.py/);
+    // By age: what is older goes, what is not stays.
+    const old = (await run('true')).id;
+    await sleep(1500);
+    const young = [(await run('true')).id, (await run('true')).id];
+    const { ids } = await collect({ maxAgeMs: 1000 });
+    assert.ok(ids.includes(old), JSON.stringify(ids));
+    const left = (await list()).map(({ id }) => id);
+    assert.deepEqual(
+      young.filter((id) => !left.includes(id)),
+      [],
+    );
+    assert.ok(!left.includes(old));
   });
 
   it('what was kept of the base goes when no checkpoint needs it any more, at the next start', async () => {
