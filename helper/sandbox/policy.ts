@@ -1,7 +1,8 @@
 /**
- * Which checkpoints deserve a standby: a plain function of what was asked for lately. It knows four habits and needs not be told
- * which one it sees: undoing step by step (the current moment and the ones before it), depth-first search and MCTS (moments that
- * were gone back to before), wide fan-out (one moment over and over, faster than standbys are made one by one: then several of it).
+ * Which checkpoints deserve a standby: a plain function of what was asked for lately. It knows three habits and needs not be told
+ * which one it sees: undoing step by step and depth-first search (the current moment and the ones before it), one moment again and
+ * again, wherever the head is, and wide fan-out (so fast that standbys made one by one don't suffice: then several of it). A tree
+ * search by UCT goes by rewards, which are not seen here: it says what it expects.
  */
 import type { CheckpointId } from '../protocol/ids.ts';
 import { lineOf, type Tree } from './tree.ts';
@@ -28,8 +29,11 @@ export interface Limits {
 /** What a moment's access weighs after that long is halved. One access weighs less than lying next in the line, several more. */
 const HALF_LIFE_MS = 20_000;
 const ACCESS_WEIGHT = 0.5;
-/** The current moment (whose standby also proves it), the one before, … : a slip wants the last one back. */
-const LINE_WEIGHTS = [4, 3, 1.6, 0.9];
+/**
+ * The current moment (whose standby also proves it), the one before, … : a slip wants the last one back, and a search that is through
+ * with a moment the one before that, however often it was at others.
+ */
+const LINE_WEIGHTS = [4, 3, 2.4, 0.9];
 const HINT_WEIGHT = 10;
 /** That many accesses to one moment within that time are a fan-out; each more makes one more standby of it worth having. */
 const FAN_ACCESSES = 3;
