@@ -27,15 +27,21 @@ const BACK: Line[] = [
   ['a container started anew, podman', 'counter', 'container restart', 'podman, -t 0'],
   ["an agent's seven processes, standby ready", 'agent', 'rollback', READY],
   ['the same, cold', 'agent', 'rollback', 'ours, cold'],
-  ['100,000 changed files, standby ready', 'files-100k', 'rollback', 'ours'],
+  ['the same by plain CRIU and `cp -a`', 'agent', 'rollback', 'plain CRIU + cp -a'],
+  ['100,000 changed files, standby ready', 'files-100k', 'rollback', READY],
+  ['the same, cold', 'files-100k', 'rollback', 'ours, cold'],
+  ['the same by plain CRIU and `cp -a`', 'files-100k', 'rollback', 'plain CRIU + cp -a'],
   ['1 GB of memory, standby ready', 'mem-1000', 'rollback', READY],
   ['the same, cold', 'mem-1000', 'rollback', 'ours, cold'],
+  ['the same by plain CRIU and `cp -a`', 'mem-1000', 'rollback', 'plain CRIU + cp -a'],
 ];
 const CHECKPOINT: Line[] = [
   ['stops a counting process for', 'counter', 'checkpoint, payload stopped', 'ours'],
   ['until it is done', 'counter', 'checkpoint, to done', 'ours'],
-  ['plain CRIU and `cp -a`, until it is done', 'counter', 'checkpoint, to done', 'plain CRIU + cp -a'],
+  ['plain CRIU and `cp -a` stop it for', 'counter', 'checkpoint, payload stopped', 'plain CRIU + cp -a'],
+  ['until that is done', 'counter', 'checkpoint, to done', 'plain CRIU + cp -a'],
   ['stops a program of 1 GB, of which 1 % was written, for', 'mem-1000', 'checkpoint, payload stopped', 'ours'],
+  ['plain CRIU and `cp -a` stop that for', 'mem-1000', 'checkpoint, payload stopped', 'plain CRIU + cp -a'],
   ['one of 100 MB, likewise', 'mem-100', 'checkpoint, payload stopped', 'ours'],
 ];
 

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Bench } from './bench.ts';
-import { COUNTER_PY, MEMORY_PY } from './inside.ts';
+import { COUNTER, holding } from './inside.ts';
 import { groupFolder, type PrivateHelper } from './private-helper.ts';
 import { round } from './stats.ts';
 import { Subject } from './subject.ts';
@@ -24,7 +24,7 @@ export async function costs(bench: Bench): Promise<void> {
   put('the helper, at first', 'memory', helper.usage().rssMb * 2 ** 20, 'resident, before there is a sandbox');
 
   const before = used(volume);
-  const subject = await Subject.create(helper.connection, { 'counter.py': COUNTER_PY, 'memory.py': MEMORY_PY });
+  const subject = await Subject.create(helper.connection, { ...COUNTER.files, ...holding(100).files });
   try {
     put('a sandbox of two files', 'disk', used(volume) - before, 'skeleton, pins of the base, its first branch');
     const full = used(volume);
@@ -63,7 +63,9 @@ export async function costs(bench: Bench): Promise<void> {
     if (standby === null)
       bench.leftOut.push({ workload: 'costs', figure: 'a standby', subject: 'memory', why: 'none was there' });
     else put('a standby', 'memory', standby, 'proportional: of those three processes');
-    await subject.run('python3 memory.py 100 & while [ ! -e ready ]; do sleep 0.05; done');
+    await subject.run(
+      'mkdir held; (cd held && exec python3 ../memory.py 100) & while [ ! -e held/count.txt ]; do sleep 0.05; done',
+    );
     await each('a checkpoint, 100 MB resident', 'what it wrote of its memory', () => ':');
     const large = await standbyMemory(helper, subject);
     if (large !== null) put('a standby, 100 MB resident', 'memory', large, 'a copy of its own');

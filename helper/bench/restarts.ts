@@ -1,6 +1,6 @@
 /** The counter's container restarted, what the original compares itself with, beside our rollback. Files stay as they are. */
 import { add, type Bench } from './bench.ts';
-import { COUNTER_PY } from './inside.ts';
+import { COUNTER } from './inside.ts';
 import { ENGINES, engine } from './peers/engines.ts';
 import type { PythonPeer } from './peers/python-peer.ts';
 import { runc } from './peers/runc.ts';
@@ -20,7 +20,7 @@ export async function restarts(bench: Bench): Promise<void> {
   const figure = 'container restart';
   const ways: Way[] = [];
   const peers: PythonPeer[] = [];
-  const subject = await Subject.create(bench.helper.connection, { 'counter.py': COUNTER_PY });
+  const subject = await Subject.create(bench.helper.connection, COUNTER);
   try {
     const join = async (name: string, peer: PythonPeer, asks: Omit<Way, 'peer'>[]): Promise<void> => {
       peers.push(peer);
@@ -40,15 +40,15 @@ export async function restarts(bench: Bench): Promise<void> {
         { subject: `${name}, -t 0`, ask: 'restart at once', ran: `${name} restart -t 0, until it counts` },
         { subject: name, ask: 'restart', ran: `${name} restart, whose stop timeout of 10 s runs out, until it counts` },
       ]);
-    await subject.run('python3 counter.py & sleep 0.3; MARK=base');
-    const { checkpoint } = await subject.checkpoint();
+    await subject.run(COUNTER.start);
+    const checkpoint = await subject.witnessed('base');
     const ours: number[] = [];
     const theirs = new Map<Way, number[]>(ways.map((way) => [way, []]));
     for (let i = 0; i < bench.rounds; i++) {
-      await subject.verified(checkpoint.id);
-      ours.push((await subject.rollback(checkpoint.id, 'base')).ms);
+      await subject.verified(checkpoint);
+      ours.push((await subject.rollback(checkpoint)).ms);
       for (const [way, times] of theirs)
-        if (way.ask !== 'restart' || way.subject === 'runc' || i < FEW) times.push(await way.peer.ask(way.ask));
+        if (way.ask !== 'restart' || way.subject === 'runc' || i < FEW) times.push((await way.peer.ask(way.ask))[0]);
     }
     const context = 'in turn with restarts of containers';
     add(bench, { workload: 'counter', figure: 'rollback, in place of a restart', subject: 'ours', context }, ours);

@@ -4,46 +4,64 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { StepTime } from '../protocol/model.ts';
 import { add, type Bench } from './bench.ts';
-import { COUNTER_PY } from './inside.ts';
+import { COUNTER, COUNTER_PY } from './inside.ts';
 import { medianSteps, round, type Summary, summarize } from './stats.ts';
-import { Subject } from './subject.ts';
+import { type Rolled, Subject } from './subject.ts';
 
+/** The places of a long line that are gone back to, warm and cold; the last ones are behind all layers. */
 export async function deep(bench: Bench): Promise<void> {
-  const subject = await Subject.create(bench.helper.connection, { 'counter.py': COUNTER_PY });
+  const workload = 'deep-1000';
+  const subject = await Subject.create(bench.helper.connection, COUNTER);
   const depth = 1000;
   try {
-    await subject.run('python3 counter.py & sleep 0.2');
-    const ids: string[] = [];
+    await subject.run(COUNTER.start);
+    // So far apart, of each place, that no standby of one is there because another was gone to.
+    const apart = 3;
+    const of = Math.min(bench.rounds, 30);
+    const from: Record<string, number> = { first: 0, middle: depth / 2, last: depth - of * apart };
+    const places: Record<string, string[]> = { first: [], middle: [], last: [] };
+    const place = (i: number): string | undefined =>
+      Object.keys(from).find((name) => i >= from[name]! && i < from[name]! + of * apart);
     for (let i = 0; i < depth; i++) {
-      await subject.run(`MARK=m${i}; echo ${i} > f${i}`);
-      ids.push((await subject.checkpoint()).checkpoint.id);
+      await subject.run(`echo ${i} > f${i}`);
+      const name = place(i);
+      const id = name ? await subject.witnessed(`m${i}`) : (await subject.checkpoint()).checkpoint.id;
+      if (name) places[name]!.push(id);
       // Every other one is gone back to at once: what follows lies on it, so the layers are as deep as the line.
-      if (i % 2) await subject.rollback(ids[i]!, `m${i}`);
-      if (i % 200 === 199) bench.say(`deep-1000: ${i + 1} checkpoints`);
+      if (i % 2)
+        await subject.connection.request('checkpoint/rollback', { sandbox: subject.id, checkpoint: id, discard: true });
+      if (i % 200 === 199) bench.say(`${workload}: ${i + 1} checkpoints`);
     }
-    const at: Record<string, number> = { first: 0, middle: depth / 2, last: depth - 5 };
-    const p50: Record<string, number> = {};
-    const rounds = Math.max(10, Math.floor(bench.rounds / 2));
-    const samples: Record<string, number[]> = { first: [], middle: [], last: [] };
-    for (let i = 0; i < rounds; i++)
-      for (const [name, index] of Object.entries(at)) {
+    const warm: Record<string, Rolled[]> = { first: [], middle: [], last: [] };
+    const cold: Record<string, Rolled[]> = { first: [], middle: [], last: [] };
+    for (let i = 0; i < of; i++)
+      for (const [name, ids] of Object.entries(places)) {
+        const to = ids[i * apart]!;
         await sleep(150);
-        samples[name]!.push((await subject.rollback(ids[index]!, `m${index}`)).ms);
+        const first = await subject.rollback(to);
+        if (first.moved.path === 'cold') cold[name]!.push(first);
+        await sleep(250); // now its own standby is made
+        const second = await subject.rollback(to);
+        if (second.moved.path === 'warm') warm[name]!.push(second);
       }
-    for (const name of Object.keys(at)) {
-      const goal =
-        name === 'last' ? { text: '≤ 2 × the first', holds: (s: Summary) => s.p50 <= 2 * p50.first! } : undefined;
-      p50[name] = add(
-        bench,
-        {
-          workload: 'deep-1000',
-          figure: `rollback to the ${name}`,
-          subject: 'ours',
-          context: `a chain of ${depth}, ${depth / 2} layers`,
-        },
-        samples[name]!,
-        goal,
-      ).p50;
+    const context = `a chain of ${depth}, ${depth / 2} layers`;
+    for (const [which, rolled] of [
+      ['ours, standby ready', warm],
+      ['ours, cold', cold],
+    ] as const) {
+      const p50: Record<string, number> = {};
+      for (const name of Object.keys(from)) {
+        const goal =
+          name === 'last' ? { text: '≤ 2 × the first', holds: (s: Summary) => s.p50 <= 2 * p50.first! } : undefined;
+        const row = { workload, figure: `rollback to the ${name}`, subject: which, context };
+        const steps = medianSteps(rolled[name]!.map(({ moved }) => moved.steps));
+        p50[name] = add(
+          bench,
+          { ...row, steps },
+          rolled[name]!.map(({ ms }) => ms),
+          goal,
+        ).p50;
+      }
     }
   } finally {
     await subject.remove();

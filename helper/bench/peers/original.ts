@@ -16,16 +16,32 @@ with quiet():
     sandbox = TeleportSandbox(container_name=None, base_dir=sys.argv[1] + '/sandbox')
     os.makedirs(sandbox.base_dir, exist_ok=True)
     sandbox.start_app(sys.argv[2] + '/tests/counter_server.py')
-    watched[0] = int(sandbox.pid)
+    watched[:] = [int(sandbox.pid)]
     time.sleep(1)
     sandbox.checkpoint('snap_1')
+program = lambda: open('/proc/%s/cmdline' % sandbox.pid).read()
+# It prints each count, too, but in a file that is not taken back.
+def count():
+    try: return int(open('/proc/%s/cwd/count.txt' % sandbox.pid).read() or 0)
+    except FileNotFoundError: return 0
+ran, counted = program(), count()
+def check():
+    deadline = time.time() + 5
+    if program() != ran: raise SystemExit('the original: another program runs: ' + program())
+    then = count()
+    while count() == then:
+        if time.time() > deadline: raise SystemExit('the original: the counter does not go on')
+        time.sleep(0.01)
+    if not counted - 1 <= count() <= counted + 4: raise SystemExit('the original: the counter is at %d, not at %d' % (count(), counted))
 print('ready', flush=True)
 for line in sys.stdin:
     time.sleep(0.2)
     begun = time.perf_counter()
     with quiet():
         sandbox.rollback('snap_1')
-    print((time.perf_counter() - begun) * 1000, flush=True)
+    took = (time.perf_counter() - begun) * 1000
+    check()
+    print(took, flush=True)
 subprocess.run(['kill', '-9', str(sandbox.pid)])
 time.sleep(0.2)
 `;

@@ -8,16 +8,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-/** Reaps the process whose pid is in `watched`, which becomes ours when its parent ends. */
+/** Reaps processes whose pids are in `watched`, which become ours when their parents end. */
 const REAPER = `
 import ctypes, os, sys, threading, time
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-watched = [0]
+watched = []
 def reap():
     while True:
-        try:
-            if watched[0]: os.waitpid(watched[0], os.WNOHANG)
-        except ChildProcessError: pass
+        for pid in list(watched):
+            try: os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError: pass
         time.sleep(0.001)
 threading.Thread(target=reap, daemon=True).start()
 `;
@@ -33,7 +33,7 @@ export class PythonPeer {
   private readonly over: Promise<unknown>;
 
   /**
-   * @param program gets its own folder as argv[1], then `args`; prints `ready`, then a number for each line it reads
+   * @param program gets its own folder as argv[1], then `args`; prints `ready`, then numbers for each line it reads
    * @param criuDir a folder with a `criu` that works: put first on PATH
    */
   constructor(name: string, program: string, args: string[], criuDir: string) {
@@ -72,9 +72,9 @@ export class PythonPeer {
     await this.next();
   }
 
-  /** Milliseconds that it took. */
-  async ask(line: string): Promise<number> {
-    return Number(await this.next(line));
+  /** Milliseconds that it took, and, of a checkpoint where it is known, those in which the payload stood still. */
+  async ask(line: string): Promise<[ms: number, stoppedMs?: number]> {
+    return (await this.next(line)).split(' ').map(Number) as [number, number?];
   }
 
   async end(): Promise<void> {

@@ -31,7 +31,7 @@ name = 'bench-%d' % os.getpid()
 def run():
     # Descriptors of the host's would be in the image, and CRIU finds their mount no more.
     subprocess.run(['runc', '--root', home + '/state', 'run', '-d', '--pid-file', home + '/pid', '--bundle', home, name], stdin=null, stdout=null, stderr=null).check_returncode()
-    watched[0] = int(open(home + '/pid').read())
+    watched[:] = [int(open(home + '/pid').read())]
 def checkpoint():
     runc('checkpoint', '--leave-running', '--image-path', images, '--work-path', logs, name)
     subprocess.run(['cp', '-a', work, saved], check=True)
@@ -40,7 +40,8 @@ def rollback():
     for entry in os.listdir(work): os.unlink(work + '/' + entry)
     subprocess.run(['cp', '-a', saved + '/.', work], check=True)
     subprocess.run(['runc', '--root', home + '/state', 'restore', '-d', '--pid-file', home + '/pid', '--image-path', images, '--work-path', logs, '--bundle', home, name], stdin=null, stdout=null, stderr=null).check_returncode()
-    watched[0] = int(open(home + '/pid').read())
+    watched[:] = [int(open(home + '/pid').read())]
+def command(): return open('/proc/%d/cmdline' % watched[0]).read()
 def restart():
     runc('delete', '-f', name)
     os.unlink(counted)
@@ -49,9 +50,10 @@ def restart():
 try:
     run()
     wait_for(lambda: count() >= 1)
+    ran = command()
     print('ready', flush=True)
     for line in sys.stdin:
-        what = line.strip()
+        what = line.split()[0]
         if what == 'checkpoint':
             shutil.rmtree(images, ignore_errors=True); shutil.rmtree(saved, ignore_errors=True)
         begun = time.perf_counter()
@@ -60,6 +62,8 @@ try:
         if what == 'rollback':
             # It counts on from where it was: neither anew, nor from where it had come to.
             before = int(open(saved + '/count.txt').read() or 0)
+            if command() != ran: raise SystemExit('runc restore: another program runs: ' + command())
+            if os.listdir(work) != ['count.txt']: raise SystemExit('runc restore: other files: %s' % os.listdir(work))
             wait_for(lambda: count() > before)
             if count() > before + 40: raise SystemExit('runc restore: the counter is at %d, not at %d' % (count(), before))
         print(took, flush=True)
