@@ -9,6 +9,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { shellWord } from '../../helper/protocol/shell-word.ts';
 import type { Machine } from '../../src/connection/multipass/machine.ts';
 import { multipassPlace } from '../../src/connection/multipass/place.ts';
 import type { Place } from '../../src/connection/place.ts';
@@ -35,6 +36,21 @@ teleport-env exec limited -- python3 -c 'x = bytearray(300 << 20)' >/dev/null 2>
 echo "memory: $?"
 teleport-env rollback limited k0 >/dev/null && echo "back: $(teleport-env exec limited -- echo alive)"
 teleport-env rm limited >/dev/null
+`;
+
+/** All memory but 7 % is taken, and given back when no standby is left. */
+const PRESSURE = `standing() { grep -l 'frozen 1' /sys/fs/cgroup/teleport-env/SANDBOX-b*/cgroup.events 2>/dev/null | wc -l; }
+until_standing() { for i in $(seq 60); do n=$(standing); if [ $n $1 0 ]; then break; fi; sleep 1; done; echo "$2: $n"; }
+until_standing -gt before
+python3 -c '
+import time
+def kb(name): return int(next(line for line in open("/proc/meminfo") if line.startswith(name)).split()[1])
+held = []
+while kb("MemAvailable:") > kb("MemTotal:") * 0.07: held.append(b"x" * (8 << 20))
+time.sleep(90)' &
+until_standing -eq scarce
+grep MemAvailable /proc/meminfo
+kill %1
 `;
 
 const kept = process.env.TELEPORT_ENV_VM_KEEP;
@@ -233,6 +249,21 @@ describe('a real virtual machine', function () {
     assert.match(said, /^processes: .*(fork|Resource temporarily unavailable)/m);
     assert.match(said, /^memory: 137$/m);
     assert.match(said, /^back: alive$/m);
+  });
+
+  it('lets its standbys go when the machine runs out of memory, goes back all the same, and has one again afterwards', async () => {
+    const under = PRESSURE.replaceAll('SANDBOX', sandbox);
+    const said = await timed('memory taken', () => inside(`bash -c ${shellWord(under)}`));
+    assert.match(said, /^before: [1-9]/m, said);
+    assert.match(said, /^scarce: 0$/m, said);
+    const { checkpoint, path } = await client!.ask('checkpoint/rollback', { sandbox, checkpoint: 'k1' });
+    console.log(`      ${path}`);
+    assert.equal(checkpoint, 'k1');
+    const after = await inside(
+      `bash -c ${shellWord(`${under.split('\n').slice(0, 2).join('\n')}\nuntil_standing -gt after`)}`,
+    );
+    assert.match(after, /^after: [1-9]/m, after);
+    await client!.ask('checkpoint/undo', { sandbox });
   });
 
   const overSsh = async () => {
