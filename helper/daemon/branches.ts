@@ -475,10 +475,14 @@ export class Branches {
     await this.ahead.close();
   }
 
-  /** What callers say they will go to next. Holds until they say otherwise. */
+  /**
+   * What callers say they will go to next. Holds until they say otherwise; one that is deleted meanwhile is passed over. Counts from the
+   * next `refill` on: a rollback that tells of others must find its own standby still there.
+   * @throws TeleportError `unknownCheckpoint`, `checkpointDamaged`; then what was said before holds
+   */
   expect(checkpoints: string[] | undefined): void {
     if (!checkpoints) return;
+    for (const id of checkpoints) this.catalogue.get(id);
     this.hints = checkpoints;
-    this.refill();
   }
 }

@@ -518,6 +518,8 @@ export class Service {
       const sandbox = this.find(client, params.sandbox);
       const inShell = async (asked: Branch): Promise<{ branch: Branch; undoTo: string | null; ran: Ran }> => {
         sandbox.branches.expect(params.expect);
+        // The line may take long: they can stand by when it is over.
+        if (params.expect) sandbox.branches.refill();
         const undoTo = params.undoOnFail ? await sandbox.before(params.line, asked) : null;
         const branch = asked.latest;
         branch.unasked = false;

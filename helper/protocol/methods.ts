@@ -53,7 +53,10 @@ const progress = z.string().max(100).optional();
 const inSandbox = { sandbox: SandboxRef };
 /** Left out: the head. */
 const inBranch = { sandbox: SandboxRef, branch: BranchId.optional() };
-/** Checkpoints that the caller is likely to go to next: what stands by for them is made ahead. */
+/**
+ * Checkpoints that the caller is likely to go to next: what stands by for them is made ahead. Holds until it comes again; `[]` takes it
+ * back. One that does not exist is refused (`unknownCheckpoint`) before anything is done; one that is deleted later is passed over.
+ */
 const expect = z.array(CheckpointId).max(16).optional();
 /** Answer only once nothing of the old head is left; `steps` then tells how it went. It usually goes in the background. */
 const untilGone = z.boolean().default(false);
