@@ -91,6 +91,8 @@ function valuesOf(option: Option, prefix: string, { positional, sandbox }: Words
     branch: ['branch'],
     place: ['checkpoint', 'branch'],
   };
+  if (placeholder === 'checkpoints')
+    return { prefix, kinds: [{ kind: 'checkpoint', sandbox: whose }], candidates: literals(['none']) };
   if (placeholder === 'kind') return { prefix, kinds: [], candidates: literals(['none', 'nat']) };
   if (/dir|path|image/.test(placeholder)) return { prefix, candidates: [], kinds: [{ kind: 'file' }] };
   return { prefix, candidates: [], kinds: (kinds[placeholder] ?? []).map((kind) => ({ kind, sandbox: whose })) };

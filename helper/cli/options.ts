@@ -1,5 +1,13 @@
-/** Readers for options' values. */
-import { InvalidArgumentError } from 'commander';
+/** Readers for options' values, and the option that several commands share. */
+import { type Command, InvalidArgumentError } from 'commander';
+
+/** Where one will probably go next. The value is read by `asCheckpoints`: what is no checkpoint has an error of its own. */
+export function expecting(command: Command): Command {
+  return command.option(
+    '--expect <checkpoints>',
+    'prepare these (k1,k2), where you will probably go next: about 2 ms then; holds until given again, none ends it',
+  );
+}
 
 /** For an option that may be given several times. */
 export function collect(value: string, before: string[] = []): string[] {

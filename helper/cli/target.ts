@@ -89,6 +89,12 @@ export function asCheckpoint(word: string): string {
   });
 }
 
+/** `k3,k5`, or `none`, which takes back what was said before. Not so an empty word: that comes from a variable that is not set. */
+export function asCheckpoints(words: string | undefined): string[] | undefined {
+  if (words === undefined) return undefined;
+  return words === 'none' ? [] : words.split(/, */).map(asCheckpoint);
+}
+
 export function asPlace(word: string): string {
   if (PLACE.test(word)) return word;
   throw new TeleportError('unknownCheckpoint', `${brief(word)} is neither a checkpoint (k3) nor a branch (b2)`, {

@@ -58,6 +58,8 @@ describe('completion', () => {
     assert.deepEqual(kinds('exec', '--branch=b'), ['branch']);
     assert.deepEqual(kinds('up', '--workspace', ''), ['file']);
     assert.deepEqual(values('up', '--network', ''), ['none', 'nat']);
+    assert.deepEqual(kinds('rollback', 'api', 'k3', '--expect', ''), ['checkpoint of api']);
+    assert.deepEqual(values('run', '--expect='), ['none']);
     assert.deepEqual(kinds('up', '--name', ''), []);
   });
 

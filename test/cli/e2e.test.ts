@@ -208,6 +208,35 @@ describe('teleport-env with the real helper', () => {
     assert.equal(await inside('cat', 'a.txt'), 'kept\n');
   });
 
+  it('prepares what is expected, for which nothing else speaks, until told that none is', async () => {
+    const { id } = (await ask('list')).sandboxes.find(({ workspace }: { workspace: string }) => workspace === ws);
+    for (let n = 1; n <= 8; n++) await ask('run', '--', `echo ${n} > n.txt`);
+    await ask('run', '--no-checkpoint', '--expect', 'k1,k2', '--', 'true');
+    for (const old of ['k1', 'k2']) await helper.standsBy(id, old);
+    assert.equal((await ask('rollback', 'k1', '--discard', '--expect', 'k3')).path, 'warm');
+    await helper.standsBy(id, 'k3');
+    await ask('rollback', 'k8', '--discard');
+    const { branch } = await ask('fork', 'k8', '--expect=k4');
+    await helper.standsBy(id, 'k4');
+    await ask('discard', branch);
+    await ask('checkpoint', '--expect', 'none');
+    for (let tries = 0; tries < 200 && helper.standbys(id).includes('k4'); tries++) await sleep(20);
+    assert.equal((await ask('rollback', 'k4', '--discard')).path, 'cold');
+  });
+
+  it('does nothing where what is expected does not exist', async () => {
+    const { head } = await ask('log');
+    for (const expect of ['k0,k999', 'k0,', 'yesterday', '']) {
+      await fails(['run', `--expect=${expect}`, '--', 'echo ran > ran.txt'], 1, 'unknownCheckpoint');
+      await fails(['checkpoint', `--expect=${expect}`], 1, 'unknownCheckpoint');
+      await fails(['rollback', 'k0', `--expect=${expect}`], 1, 'unknownCheckpoint');
+      await fails(['fork', 'k0', `--expect=${expect}`], 1, 'unknownCheckpoint');
+    }
+    const after = await ask('log');
+    assert.deepEqual([after.head, after.checkpoints.length], [head, 1]);
+    assert.equal((await call(['exec', '--', 'test', '-e', 'ran.txt'])).code, 1);
+  });
+
   it('bisects by forks', async () => {
     for (const n of [1, 2, 3, 4, 5]) await ask('run', '--', n === 3 ? 'rm b.txt' : `echo ${n} > n.txt`);
     const { checkpoint } = await ask('bisect', '--', 'test', '-e', 'b.txt');

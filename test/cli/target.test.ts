@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { splitLine } from '../../helper/cli/commands/run.ts';
-import { asCheckpoint, chooseSandbox, only, splitDiff, splitWords } from '../../helper/cli/target.ts';
+import { asCheckpoint, asCheckpoints, chooseSandbox, only, splitDiff, splitWords } from '../../helper/cli/target.ts';
 import type { TeleportError } from '../../helper/protocol/errors.ts';
 import { aSandbox } from '../client/models.ts';
 
@@ -81,6 +81,10 @@ describe('which word is which', () => {
   it('ids are ids', () => {
     for (const word of ['3', 'k', 'k3x', '../k3', 'b3', 'k3\n'])
       assert.throws(() => asCheckpoint(word), code('unknownCheckpoint'));
+    assert.deepEqual(asCheckpoints('k3,k5, k12'), ['k3', 'k5', 'k12']);
+    assert.deepEqual([asCheckpoints('none'), asCheckpoints(undefined)], [[], undefined]);
+    for (const words of ['', 'k3,', 'k3;k5', 'k3,b2', 'k3,none'])
+      assert.throws(() => asCheckpoints(words), code('unknownCheckpoint'));
     assert.throws(() => only(['a', 'b']), code('invalidRequest'));
     assert.throws(() => only(['a'], 'b'), code('invalidRequest'));
     assert.equal(only([], 'b'), 'b');

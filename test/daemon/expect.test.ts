@@ -1,7 +1,6 @@
 /** Where callers say they will go next stands by; what they say wrongly does nothing. Needs root. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import type { Connection } from '../../helper/client/connection.ts';
 import type { TeleportError } from '../../helper/protocol/errors.ts';
 import { waitFor } from '../vscode/waiting.ts';
@@ -41,17 +40,8 @@ describe('checkpoints that are expected', function () {
   const rollback = async (checkpoint: string, more: { discard?: boolean; expect?: string[] } = {}) =>
     (await connection.request('checkpoint/rollback', { sandbox, checkpoint, discard: true, ...more })).path;
 
-  /** The checkpoints that standbys are of, by their records. */
-  function standbys(): string[] {
-    const branches = join(helper.state, 'volume/sandboxes', sandbox, 'branches');
-    return readdirSync(branches).flatMap((id) => {
-      const file = join(branches, id, 'branch.json');
-      const { role, base } = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
-      return role === 'standby' ? [base as string] : [];
-    });
-  }
-  const standing = (checkpoint: string) => waitFor(async () => standbys().includes(checkpoint), 10_000);
-  const gone = (checkpoint: string) => waitFor(async () => !standbys().includes(checkpoint), 10_000);
+  const standing = (checkpoint: string) => helper.standsBy(sandbox, checkpoint);
+  const gone = (checkpoint: string) => waitFor(async () => !helper.standbys(sandbox).includes(checkpoint), 10_000);
   const refused = (code: string) => (error: TeleportError) => error.code === code && /k99/.test(error.message);
 
   it('stand by, though nothing else speaks for them', async () => {
@@ -74,7 +64,7 @@ describe('checkpoints that are expected', function () {
     await connection.request('branch/discard', { sandbox, branch });
     await run('true');
     await rollback(LAST);
-    assert.ok(standbys().includes('k3'), 'nothing else was said');
+    assert.ok(helper.standbys(sandbox).includes('k3'), 'nothing else was said');
     await rollback(LAST, { expect: ['k4'] });
     await standing('k4');
     await gone('k3');

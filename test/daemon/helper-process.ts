@@ -189,6 +189,22 @@ export class HelperProcess {
       .filter((dir) => new Cgroup(dir).pids().length > 0);
   }
 
+  /** The checkpoints that standbys of a sandbox are of, by their records. */
+  standbys(sandbox: string): string[] {
+    const branches = join(this.state, 'volume/sandboxes', sandbox, 'branches');
+    return readdirSync(branches).flatMap((id) => {
+      const file = join(branches, id, 'branch.json');
+      const { role, base } = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
+      return role === 'standby' ? [base as string] : [];
+    });
+  }
+
+  /** Until one of that checkpoint stands by. */
+  async standsBy(sandbox: string, checkpoint: string): Promise<void> {
+    for (const deadline = Date.now() + 10_000; !this.standbys(sandbox).includes(checkpoint); await sleep(20))
+      if (Date.now() > deadline) throw new Error(`${checkpoint} does not stand by, but ${this.standbys(sandbox)}`);
+  }
+
   mounts(): string[] {
     return readFileSync('/proc/self/mountinfo', 'utf8')
       .split('\n')

@@ -4,21 +4,25 @@ import type { HeadMoved } from '../../protocol/methods.ts';
 import type { Checkpoint, Sandbox } from '../../protocol/model.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
-import { asCheckpoint, only, splitWords } from '../target.ts';
+import { expecting } from '../options.ts';
+import { asCheckpoint, asCheckpoints, only, splitWords } from '../target.ts';
 import { count, duration, printable, shorten, table } from '../text.ts';
 
 export function registerCheckpoint(program: Command, ctx: Context): void {
-  define<{ label?: string; filesOnly?: boolean; branch?: string }>(program, ctx, {
+  define<{ label?: string; filesOnly?: boolean; branch?: string; expect?: string }>(program, ctx, {
     usage: 'checkpoint [SANDBOX]',
     summary: 'keep this moment: files, processes, memory, terminals',
     answers: 'checkpoint, stoppedMs, totalMs, filesChanged, bytes, steps',
     examples: ['checkpoint', "checkpoint api --label 'before the rewrite'"],
     options: (command) =>
-      command
-        .option('-l, --label <label>', 'a name for it')
-        .option('--branch <branch>', 'of that live fork')
-        .option('--files-only', 'without processes, where one of them cannot be kept'),
-    action: async (ctx, words, { sandbox: named, label, filesOnly = false, branch }) => {
+      expecting(
+        command
+          .option('-l, --label <label>', 'a name for it')
+          .option('--branch <branch>', 'of that live fork')
+          .option('--files-only', 'without processes, where one of them cannot be kept'),
+      ),
+    action: async (ctx, words, { sandbox: named, label, filesOnly = false, branch, expect: expected }) => {
+      const expect = asCheckpoints(expected);
       const sandbox = await ctx.sandbox(only(words, named));
       const helper = await ctx.helper();
       const { checkpoint, steps } = await helper.request('checkpoint/create', {
@@ -26,6 +30,7 @@ export function registerCheckpoint(program: Command, ctx: Context): void {
         branch,
         label,
         filesOnly,
+        expect,
       });
       const { id, stoppedMs, totalMs, filesChanged, bytes } = checkpoint;
       const name = checkpoint.label === null ? '' : ` ${quoted(checkpoint.label)}`;
@@ -35,15 +40,16 @@ export function registerCheckpoint(program: Command, ctx: Context): void {
       );
     },
   });
-  define<{ discard?: boolean }>(program, ctx, {
+  define<{ discard?: boolean; expect?: string }>(program, ctx, {
     usage: 'rollback [SANDBOX] CHECKPOINT',
     summary: 'go back to a checkpoint; where you were is kept',
     answers: 'head, checkpoint, rollbackMs, path (warm or cold), saved (null: nothing was kept), steps',
-    examples: ['rollback k3', 'rollback api k3 --verbose', 'rollback k3 --discard'],
-    options: (command) => command.option('--discard', 'do not keep where you were'),
-    action: async (ctx, words, { sandbox: named, discard = false }) => {
+    examples: ['rollback k3', 'rollback api k3 --verbose', 'rollback k3 --discard', 'rollback k3 --expect k5,k7'],
+    options: (command) => expecting(command.option('--discard', 'do not keep where you were')),
+    action: async (ctx, words, { sandbox: named, discard = false, expect: expected }) => {
       const split = splitWords(words, ['CHECKPOINT'], named);
       const checkpoint = asCheckpoint(split.rest[0]!);
+      const expect = asCheckpoints(expected);
       const sandbox = await ctx.sandbox(split.sandbox);
       const helper = await ctx.helper();
       const moved = await helper.request('checkpoint/rollback', {
@@ -51,6 +57,7 @@ export function registerCheckpoint(program: Command, ctx: Context): void {
         checkpoint,
         discard,
         untilGone: ctx.verbose,
+        expect,
       });
       await ctx.answer(moved, ctx.json ? '' : await movedText(ctx, sandbox, moved));
     },

@@ -4,8 +4,8 @@ import { asText } from '../bytes.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { write } from '../io.ts';
-import { seconds } from '../options.ts';
-import { asBranch, asCheckpoint, splitWords } from '../target.ts';
+import { expecting, seconds } from '../options.ts';
+import { asBranch, asCheckpoint, asCheckpoints, splitWords } from '../target.ts';
 import { count, duration } from '../text.ts';
 import { changeTable } from './changes.ts';
 import { stepText } from './checkpoint.ts';
@@ -17,18 +17,21 @@ interface TryOptions {
 }
 
 export function registerFork(program: Command, ctx: Context): void {
-  define(program, ctx, {
+  define<{ expect?: string }>(program, ctx, {
     usage: 'fork [SANDBOX] CHECKPOINT',
     summary: 'one more live copy of a checkpoint, beside the current one',
     answers: 'branch, checkpoint, path, ms, steps',
     examples: ['fork k3', 'exec --branch b4 -- npm test'],
+    options: expecting,
     action: async (ctx, words, options) => {
       const split = splitWords(words, ['CHECKPOINT'], options.sandbox);
       const checkpoint = asCheckpoint(split.rest[0]!);
+      const expect = asCheckpoints(options.expect);
       const { id } = await ctx.sandbox(split.sandbox);
       const { branch, path, ms, steps } = await (await ctx.helper()).request('branch/fork', {
         sandbox: id,
         checkpoint,
+        expect,
       });
       await ctx.answer(
         { branch, checkpoint, path, ms, steps },

@@ -7,8 +7,8 @@ import { asText } from '../bytes.ts';
 import type { Context } from '../context.ts';
 import { define } from '../define.ts';
 import { write } from '../io.ts';
-import { seconds } from '../options.ts';
-import { only } from '../target.ts';
+import { expecting, seconds } from '../options.ts';
+import { asCheckpoints, only } from '../target.ts';
 import { count, duration, printable } from '../text.ts';
 
 interface RunOptions {
@@ -17,6 +17,7 @@ interface RunOptions {
   label?: string;
   branch?: string;
   timeout?: number;
+  expect?: string;
   sandbox?: string;
 }
 
@@ -29,14 +30,17 @@ export function registerRun(program: Command, ctx: Context): void {
     examples: ["run -- 'cd src && npm test'", "run api 'sed -i s/v1/v2/g *'", 'run --undo-on-fail -- make'],
     takesTail: true,
     options: (command) =>
-      command
-        .option('--no-checkpoint', 'take none')
-        .option('--undo-on-fail', 'when it fails, go back to before it')
-        .option('--label <label>', 'for the checkpoint')
-        .option('--branch <branch>', 'in that live fork')
-        .option('--timeout <seconds>', 'end it after that', seconds),
+      expecting(
+        command
+          .option('--no-checkpoint', 'take none')
+          .option('--undo-on-fail', 'when it fails, go back to before it')
+          .option('--label <label>', 'for the checkpoint')
+          .option('--branch <branch>', 'in that live fork')
+          .option('--timeout <seconds>', 'end it after that', seconds),
+      ),
     action: async (ctx, words, options) => {
       const { sandbox: named, line } = splitLine(words, ctx.tail, options.sandbox);
+      const expect = asCheckpoints(options.expect);
       const sandbox = await ctx.sandbox(named);
       if (ctx.tail === undefined && words.length === 1 && named === undefined) await refuseName(ctx, line);
       await runLine(ctx, line, {
@@ -46,6 +50,7 @@ export function registerRun(program: Command, ctx: Context): void {
         undoOnFail: options.undoOnFail ?? false,
         label: options.label,
         timeoutMs: options.timeout,
+        expect,
       });
     },
   });
@@ -89,6 +94,7 @@ async function runLine(
     undoOnFail: boolean;
     label?: string;
     timeoutMs?: number;
+    expect?: string[];
   },
 ): Promise<void> {
   const { stdout } = ctx.io;
