@@ -66,7 +66,7 @@ function document(): string {
     `JSON-RPC 2.0 with Content-Length framing, as in the Language Server Protocol, on a unix socket. Version ${PROTOCOL_VERSION}; the helper serves that one and the one before.`,
     "The first request of a connection is `initialize`. A `sandbox` is named by its id or by its owner's name for it; a `branch` left out means the current one.",
     'Requests can be cancelled by `$/cancelRequest`.',
-    '`expect` names checkpoints that the caller will probably go to next: they are made ready ahead. It holds until it comes again; `[]` takes it back.',
+    '`expect` names checkpoints that the caller will probably go to next, the likeliest first: up to three stand by then. It holds until it comes again; `[]` takes it back.',
     'One that does not exist is refused before anything is done; one that is deleted later is passed over.',
     '',
     '## Requests',

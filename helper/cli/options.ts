@@ -5,7 +5,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 export function expecting(command: Command): Command {
   return command.option(
     '--expect <checkpoints>',
-    'prepare these (k1,k2), where you will probably go next: about 2 ms then; holds until given again, none ends it',
+    'prepare up to three (k5,k7), where you will probably go next: about 2 ms then; holds until given again, none ends it',
   );
 }
 

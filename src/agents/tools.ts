@@ -14,10 +14,15 @@ import { wordsOf } from '../report.ts';
 import { nameOf, oneLine } from '../views/words.ts';
 import { News } from './news.ts';
 
+interface Expecting {
+  /** Where the agent will probably go next. */
+  expect?: string[];
+}
+
 interface Inputs extends Record<AgentTool, unknown> {
-  run: { line: string; note?: string; undoOnFail?: boolean };
-  checkpoint: { label?: string };
-  rollback: { checkpoint: string; discard?: boolean };
+  run: { line: string; note?: string; undoOnFail?: boolean } & Expecting;
+  checkpoint: { label?: string } & Expecting;
+  rollback: { checkpoint: string; discard?: boolean } & Expecting;
   log: { limit?: number };
   diff: { from?: string; to?: string };
   apply: { paths?: string[] };
@@ -41,8 +46,8 @@ export const TOOLS: { [N in AgentTool]: Tool<Inputs[N]> } = {
   run: {
     doing: ({ line }) => t('Running “{0}” in the sandbox', oneLine(line, 60)),
     moves: ({ undoOnFail = false }) => undoOnFail,
-    act: async ({ helper }, sandbox, { line, note, undoOnFail = false }, moved) => {
-      const params = { sandbox, line, undoOnFail, ...(note === undefined ? {} : { note }) };
+    act: async ({ helper }, sandbox, { line, note, undoOnFail = false, expect }, moved) => {
+      const params = { sandbox, line, undoOnFail, ...(note === undefined ? {} : { note }), expect };
       const ran = await helper.ask('run', params, { timeoutMs: 0 });
       if (ran.undone) moved((await helper.ask('sandbox/get', { sandbox })).sandbox.head);
       const output = Buffer.from(ran.output, 'base64').toString('utf8');
@@ -54,10 +59,11 @@ export const TOOLS: { [N in AgentTool]: Tool<Inputs[N]> } = {
   },
   checkpoint: {
     doing: () => t('Taking a checkpoint'),
-    act: async ({ helper }, sandbox, { label }) => {
+    act: async ({ helper }, sandbox, { label, expect }) => {
       const { checkpoint } = await helper.ask('checkpoint/create', {
         sandbox,
         ...(label === undefined ? {} : { label }),
+        expect,
       });
       return `Checkpoint ${checkpoint.id}`;
     },
@@ -69,8 +75,9 @@ export const TOOLS: { [N in AgentTool]: Tool<Inputs[N]> } = {
         ? t('Roll back to {0} without keeping where the sandbox is now? This can’t be undone.', checkpoint)
         : undefined,
     moves: () => true,
-    act: async ({ helper }, sandbox, { checkpoint, discard = false }, moved) => {
-      const went = await helper.ask('checkpoint/rollback', { sandbox, checkpoint: checkpoint as never, discard });
+    act: async ({ helper }, sandbox, { checkpoint, discard = false, expect }, moved) => {
+      const params = { sandbox, checkpoint: checkpoint as never, discard, expect };
+      const went = await helper.ask('checkpoint/rollback', params);
       moved(went.head);
       const kept = went.saved === null ? '' : ` ${went.saved} keeps where it was.`;
       return `Rolled back to ${went.checkpoint}: files and processes are as they were then.${kept}`;

@@ -143,6 +143,28 @@ describe('what the editor’s own agents are given', function () {
     assert.match(await ask('rollback', { checkpoint: 'k99' }), /^Failed: .*k99/);
   });
 
+  it('prepare what the agent expects to go to, and do nothing where that does not exist', async () => {
+    const connection = await helper.connect();
+    const line: string[] = [];
+    for (let n = 0; n < 8; n++) line.push((await connection.request('run', { sandbox, line: 'true' })).checkpoint!.id);
+    const [first, second, third] = line as [string, string, string];
+    await ask('run', { line: 'true', expect: [first] });
+    await helper.standsBy(sandbox, first);
+    await ask('checkpoint', { expect: [second] });
+    await helper.standsBy(sandbox, second);
+    await ask('rollback', { checkpoint: line.at(-1), expect: [third] });
+    await helper.standsBy(sandbox, third);
+    const here = await current();
+    for (const [tool, input] of [
+      ['run', { line: 'touch ran' }],
+      ['checkpoint', {}],
+      ['rollback', { checkpoint: 'k0' }],
+    ] as const)
+      assert.match(await ask(tool, { ...input, expect: ['k999'] }), /^Failed: .*no checkpoint k999/, tool);
+    assert.equal(await current(), here);
+    assert.match(await ask('run', { line: 'ls ran' }), /^exit 2/);
+  });
+
   it('tell the agent once that the user rolled back meanwhile', async () => {
     const before = await ask('run', { line: 'echo 1 > one' });
     assert.doesNotMatch(before, /rolled this sandbox back/);

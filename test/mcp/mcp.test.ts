@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
@@ -155,6 +156,38 @@ describe('the MCP server', () => {
     assert.equal((await ok('keep_fork', { branch: one })).texts.length, 1);
     assert.equal((await ok('run', { line: 'cat one' })).data.output, '1\n');
     assert.ok((await call('discard_fork', { branch: two })).failed);
+  });
+
+  it('prepares what the agent expects to go to, told by any tool that moves on', async () => {
+    const sandbox = (await ok('create')).data.sandbox as string;
+    for (let n = 1; n <= 8; n++) await ok('run', { line: `echo ${n} > n` });
+    await ok('run', { line: 'true', expect: ['k1'] });
+    await helper.standsBy(sandbox, 'k1');
+    await ok('checkpoint', { expect: ['k2'] });
+    await helper.standsBy(sandbox, 'k2');
+    const { data } = await ok('fork', { checkpoint: 'k8', expect: ['k3'] });
+    await helper.standsBy(sandbox, 'k3');
+    await ok('discard_fork', { branch: data.branch });
+    await ok('rollback', { checkpoint: 'k8', expect: ['k4'] });
+    await helper.standsBy(sandbox, 'k4');
+    await ok('run', { line: 'true', expect: [] });
+    for (let tries = 0; tries < 200 && helper.standbys(sandbox).includes('k4'); tries++) await sleep(20);
+    assert.ok(!helper.standbys(sandbox).includes('k4'));
+
+    const before = (await ok('log')).data;
+    for (const [name, input] of [
+      ['run', { line: 'touch ran' }],
+      ['checkpoint', {}],
+      ['rollback', { checkpoint: 'k1' }],
+      ['fork', { checkpoint: 'k1' }],
+      ['fork', {}],
+    ] as const) {
+      const { failed, texts } = await call(name, { ...input, expect: ['k99'] });
+      assert.ok(failed, name);
+      assert.match(texts[0]!, /has no checkpoint k99\nHint: teleport-env log/);
+    }
+    assert.deepEqual((await ok('log')).data, before);
+    assert.equal((await ok('run', { line: 'ls ran' })).data.exitCode, 2);
   });
 
   it('tells the agent, once, that the user rolled back', async () => {

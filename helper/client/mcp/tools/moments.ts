@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import { BranchId, CheckpointId } from '../../../protocol/ids.ts';
 import { files, tool } from '../tool.ts';
-import { Sandbox } from './common.ts';
+import { Expect, Sandbox } from './common.ts';
 
 export const checkpoint = tool({
   name: 'checkpoint',
@@ -13,12 +13,14 @@ export const checkpoint = tool({
     label: z.string().max(1000).optional().describe('A name for it.'),
     sandbox: Sandbox,
     branch: BranchId.optional().describe('Of that live fork.'),
+    expect: Expect,
   }),
   destructive: false,
   readOnly: false,
-  act: async ({ sandbox: named, branch, label }, { room, signal }) => {
+  act: async ({ sandbox: named, branch, label, expect }, { room, signal }) => {
     const { id } = await room.sandbox(named);
-    const made = (await room.request('checkpoint/create', { sandbox: id, branch, label }, { signal })).checkpoint;
+    const params = { sandbox: id, branch, label, expect };
+    const made = (await room.request('checkpoint/create', params, { signal })).checkpoint;
     const { stoppedMs, filesChanged } = made;
     return {
       text: `Checkpoint ${made.id}: ${files(filesChanged)} since the one before.`,
@@ -37,12 +39,13 @@ export const rollback = tool({
     checkpoint: CheckpointId.describe('Where to go, such as k3. log lists them.'),
     sandbox: Sandbox,
     discard: z.boolean().default(false).describe('Do not keep where it is now. This cannot be undone.'),
+    expect: Expect,
   }),
   destructive: true,
   readOnly: false,
-  act: async ({ sandbox: named, checkpoint, discard }, { room, signal }) => {
+  act: async ({ sandbox: named, checkpoint, discard, expect }, { room, signal }) => {
     const { id } = await room.sandbox(named);
-    const moved = await room.request('checkpoint/rollback', { sandbox: id, checkpoint, discard }, { signal });
+    const moved = await room.request('checkpoint/rollback', { sandbox: id, checkpoint, discard, expect }, { signal });
     room.expected(id, moved.head);
     const kept = moved.saved ? ` ${moved.saved} keeps where it was.` : '';
     return {
@@ -61,13 +64,15 @@ export const fork = tool({
   input: z.strictObject({
     checkpoint: CheckpointId.optional().describe('Of which moment. Left out: of now, for which a checkpoint is taken.'),
     sandbox: Sandbox,
+    expect: Expect,
   }),
   destructive: false,
   readOnly: false,
-  act: async ({ sandbox: named, checkpoint: from }, { room, signal }) => {
+  act: async ({ sandbox: named, checkpoint: from, expect }, { room, signal }) => {
     const { id } = await room.sandbox(named);
-    const moment = from ?? (await room.request('checkpoint/create', { sandbox: id }, { signal })).checkpoint.id;
-    const { branch, ms } = await room.request('branch/fork', { sandbox: id, checkpoint: moment }, { signal });
+    // With the first request: what does not exist is refused before anything is done.
+    const moment = from ?? (await room.request('checkpoint/create', { sandbox: id, expect }, { signal })).checkpoint.id;
+    const { branch, ms } = await room.request('branch/fork', { sandbox: id, checkpoint: moment, expect }, { signal });
     return {
       text: `Live fork ${branch} of ${moment}, in ${ms.toFixed(1)} ms.`,
       data: { branch, checkpoint: moment, ms },

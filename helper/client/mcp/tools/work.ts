@@ -4,7 +4,7 @@ import { BranchId } from '../../../protocol/ids.ts';
 import { withGit } from '../../create.ts';
 import { insideEnvironment } from '../environment.ts';
 import { files, shortened, tool } from '../tool.ts';
-import { Sandbox } from './common.ts';
+import { Expect, Sandbox } from './common.ts';
 
 export const create = tool({
   name: 'create',
@@ -66,11 +66,12 @@ export const run = tool({
       .max(86_400)
       .default(600)
       .describe('What the line started is killed after that.'),
+    expect: Expect,
   }),
   destructive: false,
   readOnly: false,
   act: async (
-    { line, sandbox: named, branch, label, note, undoOnFail, timeoutSeconds },
+    { line, sandbox: named, branch, label, note, undoOnFail, timeoutSeconds, expect },
     { room, signal, progress },
   ) => {
     const { id } = await room.sandbox(named);
@@ -82,7 +83,7 @@ export const run = tool({
     });
     const timeoutMs = Math.ceil(timeoutSeconds * 1000);
     const ran = await helper
-      .request('run', { sandbox: id, branch, line, label, note, undoOnFail, timeoutMs, stream }, { signal })
+      .request('run', { sandbox: id, branch, line, label, note, undoOnFail, timeoutMs, stream, expect }, { signal })
       .finally(stop);
     const { checkpoint, exitCode, durationMs, undone } = ran;
     if (undone) room.expected(id, (await room.request('sandbox/get', { sandbox: id })).sandbox.head ?? '');
