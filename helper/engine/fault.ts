@@ -46,7 +46,8 @@ export const FAULT_POINTS = [
   'delete:alone',
   'delete:manifest',
   'delete:reparented',
-  // many layers become one
+  // many layers become one; `part`: one name of many
+  'flatten:part',
   'flatten:made',
   'flatten:done',
   // a record

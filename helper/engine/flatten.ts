@@ -5,6 +5,7 @@
  */
 import { close, lastTimes, OPEN_DIRECTORY, OPEN_PATH, openAt, openRoot, statAt } from './at.ts';
 import { type Copy, copyOther, finishDirectory, newCopy } from './copy.ts';
+import { faultPoint } from './fault.ts';
 import type { Source } from './layer.ts';
 import { cBytes, check, libc, showBytes, toBytes } from './libc.ts';
 import { MergedDirectory } from './merged-directory.ts';
@@ -65,6 +66,7 @@ class Flat {
     try {
       for (const [child, first] of directory.names()) {
         yield;
+        faultPoint('flatten:part');
         const found = directory.look(child, first);
         if (found.entry === null) mknodat(target, cBytes(child), S_IFCHR, 0, showBytes(path + child));
         else if (found.entry.type !== 'folder') this.copyFile(found.entry.top, target, path, child);

@@ -37,7 +37,7 @@ describe('a helper that is killed', function () {
     if (!hit) await helper.kill(); // all the same: right after is a moment like any other
     await world.restart();
     const left = told.head;
-    await world.sound(sandbox, told, { heads: story.heads(told), mayBeGone: story.gone?.(told) });
+    await world.sound(sandbox, told, { heads: story.heads(told), mayBeGone: story.gone?.(told), look: story.look });
     if (story.saves && !story.heads({ ...told, head: left }).includes(left)) assert.fail(`${left} can be gone back to`);
     return hit;
   }
@@ -74,6 +74,28 @@ describe('a helper that is killed', function () {
     const left = await world.nothingLeft();
     note('helper killed', { faults: FAULTS, hits, moments: met.size, of: ALL.length, seed: SEED, ...left });
     assert.ok(hits >= FAULTS * 0.8, `${hits} of ${FAULTS} faults happened`);
+  });
+
+  it('loses nothing of a deep line that it makes shallow, and does so the next time', async () => {
+    const { points, look } = STORIES.flatten!;
+    const sandbox = await world.create();
+    const told = await world.begin(sandbox);
+    for (const [n, point] of points.entries()) {
+      await world.grow(sandbox, told, n);
+      assert.ok(await live(sandbox, told, 'flatten', point), `${point} was met`);
+      // What is half of one layer is in the way of nobody, and of no use.
+      const base = [...told.checkpoints.keys()].at(-2)!;
+      await world.rollback(sandbox, base);
+      told.head = told.checkpoints.get(base)!;
+      const { checkpoint } = await world.checkpoint(sandbox);
+      told.checkpoints.set(checkpoint.id, told.head);
+      await world.flattened(sandbox, base);
+      await world.sound(sandbox, told, { heads: [told.head], look });
+    }
+    await world.sound(sandbox, told, { heads: [told.head], look: told.checkpoints.size });
+    await world.remove(sandbox);
+    await world.nothingLeft();
+    note('helper killed while it flattened', { faults: points.length, checkpoints: told.checkpoints.size });
   });
 
   it('leaves no half sandbox while one is made or removed', async () => {

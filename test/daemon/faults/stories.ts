@@ -13,6 +13,8 @@ export interface Story {
   gone?(told: Told): string[];
   /** Where the head moved, what it left can be gone back to. */
   saves?: boolean;
+  /** How many of the newest checkpoints are gone back to afterwards. */
+  look?: number;
 }
 
 const CAPTURE: FaultPoint[] = [
@@ -100,6 +102,17 @@ export const STORIES: Record<string, Story> = {
     act: (world, sandbox) => world.connection.request('gc', { sandbox, keep: 3 }),
     heads: (t) => [t.head],
     gone: (t) => [...t.checkpoints.keys()],
+  },
+  flatten: {
+    points: ['flatten:part', 'flatten:part#20' as FaultPoint, 'flatten:made', 'flatten:done'],
+    prepare: (world, sandbox, told) => world.deepen(sandbox, told),
+    act: async (world, sandbox) => {
+      const base = await world.base(sandbox);
+      await world.checkpoint(sandbox);
+      await world.flattened(sandbox, base);
+    },
+    heads: (t) => [t.head],
+    look: 3, // what was made flat, what lies on it and what it lay on
   },
 };
 

@@ -8,8 +8,12 @@ import { Cgroup } from '../../../helper/engine/cgroup.ts';
 import type { FaultPoint } from '../../../helper/engine/fault.ts';
 import type { Params, Result } from '../../../helper/protocol/methods.ts';
 import type { Checkpoint, Sandbox } from '../../../helper/protocol/model.ts';
+import { layersOf, type Node } from '../../../helper/sandbox/tree.ts';
 import { type Census, census, settled } from '../census.ts';
 import { HelperProcess, workspace } from '../helper-process.ts';
+
+/** More layers than that, and those below a checkpoint are made one (helper/daemon/catalogue.ts). */
+const FLATTEN_ABOVE = 32;
 
 /** More than that many files changed, and a checkpoint rotates. */
 const MANY = 650;
@@ -161,6 +165,53 @@ export class World {
   async many(sandbox: string, told: Told): Promise<void> {
     told.head += 'm';
     await this.set(sandbox, told.head, MANY);
+  }
+
+  /** So many layers lie below the head that its next checkpoint has them made one. */
+  async deepen(sandbox: string, told: Told): Promise<void> {
+    // Where they were many before, the checkpoints made since are having them made one now.
+    for (let i = 0; i < 400 && this.layers(sandbox, await this.base(sandbox)) > FLATTEN_ABOVE; i++) await sleep(25);
+    // From where it is deepest: to make all of it takes a while.
+    const [deepest] = [...told.checkpoints.keys()]
+      .filter((id) => this.layers(sandbox, id) <= FLATTEN_ABOVE + 1)
+      .sort((a, b) => this.layers(sandbox, b) - this.layers(sandbox, a));
+    await this.rollback(sandbox, deepest!);
+    told.head = told.checkpoints.get(deepest!)!;
+    const [begun] = told.head.split('-');
+    for (let n = this.layers(sandbox, deepest!); n <= FLATTEN_ABOVE; n++) {
+      told.head = `${begun}-${n}`;
+      // Each layer adds something to what others have, changes some of it, and takes some away.
+      await this.run(sandbox, `mkdir -p big/of; touch big/of/${n} big/${n}; rm -f big/of/${n - 5} big/${n - 10}`);
+      await this.run(sandbox, `for i in $(ls big | grep -v of); do echo ${told.head} > big/$i; done`);
+      await this.set(sandbox, told.head);
+      const { checkpoint } = await this.checkpoint(sandbox);
+      told.checkpoints.set(checkpoint.id, told.head);
+      await this.rollback(sandbox, checkpoint.id);
+    }
+  }
+
+  private manifest(sandbox: string, checkpoint: string): Node {
+    return JSON.parse(readFileSync(join(this.place(sandbox), 'checkpoints', checkpoint, 'manifest.json'), 'utf8'));
+  }
+
+  /** The checkpoint whose layers the head is mounted on. */
+  async base(sandbox: string): Promise<string> {
+    const { head } = await this.get(sandbox);
+    return JSON.parse(readFileSync(join(this.place(sandbox), 'branches', head!, 'branch.json'), 'utf8')).base;
+  }
+
+  /** How many layers a branch of it would be mounted on. */
+  private layers(sandbox: string, checkpoint: string): number {
+    const tree = new Map<string, Node>();
+    for (let at: string | null = checkpoint; at !== null; at = tree.get(at)!.base)
+      tree.set(at, this.manifest(sandbox, at));
+    return layersOf(tree, checkpoint).length;
+  }
+
+  /** Until all that lies below it is there as one layer. */
+  async flattened(sandbox: string, checkpoint: string): Promise<void> {
+    for (let i = 0; i < 400; i++, await sleep(25)) if (this.manifest(sandbox, checkpoint).flat) return;
+    assert.fail(`${checkpoint} was not made flat`);
   }
 
   /** Shell variable, file and number of files say the same: a moment that was. */
