@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '../../helper/client/connection.ts';
+import { DEPTH, note } from './faults/counts.ts';
 import { HelperProcess, needsMachine, workspace } from './helper-process.ts';
 
 /** Beyond what the daemon lets lie one on the other (helper/daemon/catalogue.ts). */
@@ -167,5 +168,36 @@ describe('a deep line', () => {
     const { checkpoints } = await connection.request('checkpoint/list', { sandbox });
     const broken = checkpoints.filter(({ state }) => state.broken).map(({ id }) => id);
     assert.deepEqual(broken.reverse(), line.slice(line.indexOf(one)));
+  });
+
+  it(`is as soon gone back in when it is ${DEPTH} deep`, async function () {
+    this.timeout(60_000 + DEPTH * 3000);
+    await connection.request('sandbox/remove', { sandbox });
+    sandbox = (await connection.request('sandbox/create', { workspace: ws })).sandbox.id;
+    line.length = 0;
+    const begun = performance.now();
+    const figures: Record<string, number> = { depth: DEPTH };
+    const timed = async (what: string, work: () => Promise<unknown>): Promise<void> => {
+      const from = performance.now();
+      await work();
+      figures[`ms ${what}`] = Math.round(performance.now() - from);
+    };
+    while (line.length < DEPTH) {
+      await (line.length === DEPTH - 1 ? timed('of the last step', deeper) : deeper());
+      if (line.length === 10) await timed('of a step at first', deeper);
+    }
+    const last = DEPTH - 1;
+    const places = { first: 0, middle: last >> 1, last };
+    for (const [name, at] of Object.entries(places)) {
+      await timed(`to the ${name}`, () => goTo(line[at]!));
+      await check(at);
+      assert.ok((await mounted()) < 40, 'however deep it lies, few layers are mounted');
+    }
+    await timed('to restart', () => helper.restart());
+    connection = await helper.connect();
+    for (const at of Object.values(places)) await check(at);
+    await timed('to remove', () => connection.request('sandbox/remove', { sandbox }));
+    assert.deepEqual((await connection.request('sandbox/list', {})).sandboxes, []);
+    note('a deep line', { ...figures, seconds: Math.round((performance.now() - begun) / 1000) });
   });
 });

@@ -6,6 +6,7 @@ const full = SOAK !== undefined;
 
 export const FAULTS = Number(process.env.TELEPORT_FAULTS ?? (full ? 1000 : 50));
 export const ROLLBACKS = Number(process.env.TELEPORT_ROLLBACKS ?? (full ? 10_000 : 500));
+export const DEPTH = Number(process.env.TELEPORT_DEPTH ?? (full ? 3000 : 70));
 export const SEED = Number(process.env.TELEPORT_SEED ?? Date.now() % 100_000);
 
 /** A line of the soak's result; `TELEPORT_SOAK` is the file. */
