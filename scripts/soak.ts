@@ -1,140 +1,167 @@
 /**
  * Runs the faults' tests with their full counts and writes what came of it to docs/soak.md.
  *
- *   npm run soak        TELEPORT_FAULTS (1,000) faults, TELEPORT_ROLLBACKS (10,000) rollbacks; an hour on two cores
+ *   npm run soak        TELEPORT_FAULTS (1,000) faults, TELEPORT_ROLLBACKS (10,000) rollbacks, TELEPORT_DEPTH (3,000) checkpoints
+ *                       in one line; an hour on two cores
  *
- * Four lanes side by side, each with helpers of its own: most of a fault's time is waiting for a helper to start. What passed is
- * kept in build/soak until all has: broken off, or after a failure that was mended, a soak goes on with the rest. The result says
- * at which commit each part passed.
+ * Five lanes side by side, each with helpers of its own: most of a fault's time is waiting for a helper to start. What passed is
+ * kept in build/soak until all has: a soak that was broken off, or had a failure, goes on with the rest. That is so of the same
+ * code only, to the last change of the work tree: a soak tells of one code, or of nothing.
  */
-import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, release } from 'node:os';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { cpus, release, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { holdLock } from './soak/lock.ts';
+import { codeName, DEFAULTS, lanesOf, type Plan, partName, type Run } from './soak/plan.ts';
+import { type Part, report, wrongWith } from './soak/report.ts';
+import { MARK, Watch } from './test/leftovers.ts';
 
 const root = resolve(__dirname, '..');
-const faults = Number(process.env.TELEPORT_FAULTS ?? 1000);
-const rollbacks = Number(process.env.TELEPORT_ROLLBACKS ?? 10_000);
-/** The same of each soak, so that one that was broken off can be gone on with. */
-const seed = Number(process.env.TELEPORT_SEED ?? 1000);
-/** So many faults are one run. */
-const PART = 100;
+const kept = join(root, 'build/soak');
+const RESULT = 'docs/soak.md';
+const LOCK = 'lock';
+const plan: Plan = {
+  faults: Number(process.env.TELEPORT_FAULTS ?? DEFAULTS.faults),
+  rollbacks: Number(process.env.TELEPORT_ROLLBACKS ?? DEFAULTS.rollbacks),
+  depth: Number(process.env.TELEPORT_DEPTH ?? DEFAULTS.depth),
+  seed: Number(process.env.TELEPORT_SEED ?? DEFAULTS.seed),
+};
 
-interface Run {
-  file: string;
-  faults: number;
-  seed: number;
-}
-const parts: Run[] = [];
-for (let done = 0; done < faults; done += PART)
-  parts.push({ file: 'helper-killed', faults: Math.min(PART, faults - done), seed: seed + done });
-const LANES: Run[][] = [
-  parts.filter((_, i) => i % 2 === 0),
-  parts.filter((_, i) => i % 2 === 1),
-  [{ file: 'rollbacks', faults, seed }],
-  ['criu-killed', 'damaged', 'full-volume'].map((file) => ({ file, faults, seed })),
-];
+const children = new Set<ChildProcess>();
+/** Why nothing more is begun: somebody ended us, or something is wrong with all of it. */
+let over: string | undefined;
 
-interface Done {
-  run: Run;
-  commit: string;
-  failed: boolean;
-  seconds: number;
-  /** Mocha's last lines: how many passed, or what did not. */
-  said: string;
-  /** What the tests noted, a line each. */
-  notes: string;
+function endChildren(): void {
+  for (const child of children) child.kill('SIGKILL');
 }
 
-/** The run's result, of now or of an earlier soak that was broken off. */
-async function once(run: Run, kept: string, commit: string): Promise<Done> {
-  const file = join(kept, `${run.file}-${run.faults}-${run.seed}-${rollbacks}`);
-  if (existsSync(`${file}.json`)) return JSON.parse(readFileSync(`${file}.json`, 'utf8'));
-  writeFileSync(`${file}.notes`, '');
-  const ran = await runOne(run, `${file}.notes`);
-  const done = { ...ran, commit, notes: readFileSync(`${file}.notes`, 'utf8') };
-  rmSync(`${file}.notes`);
-  if (!done.failed) writeFileSync(`${file}.json`, JSON.stringify(done));
-  return done;
+/** What is tested: the commit, and what the work tree has otherwise. What we write ourselves is no code. */
+function codeNow(): string {
+  const git = (...words: string[]): string =>
+    execFileSync('git', words, { cwd: root, encoding: 'latin1', maxBuffer: 2 ** 30 });
+  const all = ['--', '.', `:(exclude)${RESULT}`];
+  const changes = git('diff', '--binary', 'HEAD', ...all);
+  const added = git('ls-files', '--others', '--exclude-standard', '-z', ...all)
+    .split('\0')
+    .filter(Boolean);
+  const texts = added.map(
+    (name) => `${name}\0${readFileSync(join(root, Buffer.from(name, 'latin1').toString()), 'latin1')}`,
+  );
+  return codeName(git('rev-parse', '--short', 'HEAD').trim(), [changes, ...texts].filter(Boolean).join('\0'));
 }
 
-function runOne(run: Run, notes: string): Promise<Omit<Done, 'notes' | 'commit'>> {
-  const { file, faults, seed } = run;
-  const mocha = join(root, 'node_modules/mocha/bin/mocha.js');
-  const begun = Date.now();
-  const words = [mocha, '--no-color', join(root, `test/daemon/faults/${file}.test.ts`)];
-  // What is no part of the counted faults is done once.
-  if (file === 'helper-killed' && run !== parts[0]) words.push('--grep', 'random points');
+/** The run's result, of now or of an earlier soak of the same code that was broken off. */
+async function once(run: Run, code: string, folder: string): Promise<Part> {
+  const name = partName(run, plan, code);
+  const file = join(kept, `${name}.json`);
+  if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8'));
+  // Of this attempt alone: what one that was broken off has noted is no part of this one.
+  const notes = join(folder, `${name}.notes`);
+  writeFileSync(notes, '');
+  const ran = await runOne(run, notes, folder);
+  const part: Part = { ...ran, code, notes: readFileSync(notes, 'utf8') };
+  if (over || part.failed) return part;
+  const now = codeNow();
+  if (now !== code) throw new Error(`the code was changed while it ran: it was ${code}, and is ${now}`);
+  if (wrongWith(part, plan).length === 0) {
+    writeFileSync(`${file}.new`, JSON.stringify(part));
+    renameSync(`${file}.new`, file);
+  }
+  return part;
+}
+
+function runOne(run: Run, notes: string, folder: string): Promise<Omit<Part, 'notes' | 'code'>> {
+  const words = [
+    join(root, 'node_modules/mocha/bin/mocha.js'),
+    '--no-color',
+    join(root, `test/daemon/${run.file}.test.ts`),
+    ...(run.grep ? ['--grep', run.grep] : []),
+  ];
+  const begun = performance.now();
   const child = spawn(process.execPath, words, {
     cwd: root,
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {
       ...process.env,
+      TMPDIR: folder,
+      [MARK]: folder,
       TELEPORT_SOAK: notes,
-      TELEPORT_FAULTS: String(faults),
-      TELEPORT_ROLLBACKS: String(rollbacks),
-      TELEPORT_SEED: String(seed),
+      TELEPORT_FAULTS: String(run.faults),
+      TELEPORT_ROLLBACKS: String(plan.rollbacks),
+      TELEPORT_DEPTH: String(plan.depth),
+      TELEPORT_SEED: String(run.seed),
       TELEPORT_REQUIRE_CRIU: '1',
     },
   });
+  children.add(child);
   let said = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     process.stdout.write(text);
     said += text;
   });
   return new Promise((done) =>
-    child.once('close', (code) =>
-      done({ run, failed: code !== 0, seconds: Math.round((Date.now() - begun) / 1000), said: said.trim() }),
-    ),
+    child.once('close', (status) => {
+      children.delete(child);
+      done({ run, failed: status !== 0, seconds: (performance.now() - begun) / 1000, said: said.trim() });
+    }),
   );
-}
-
-function report(done: Done[]): string {
-  const lines = done.flatMap(({ notes }) => notes.split('\n').filter(Boolean));
-  const rows = lines.map((line) => {
-    const { what, ...figures } = JSON.parse(line);
-    const told = Object.entries(figures).map(([name, value]) => `${name} ${value}`);
-    return `| ${what} | ${told.join(', ')} |`;
-  });
-  const files = done.map(
-    ({ run, commit, failed, seconds, said }) =>
-      `| ${run.file}${run.file === 'helper-killed' ? `, ${run.faults} faults, seed ${run.seed}` : ''} | ${failed ? 'FAILED' : /\d+ passing/.exec(said)?.[0]} | ${seconds} s | ${commit} |`,
-  );
-  return `# The last soak
-
-Made by \`npm run soak\`, never by hand. Finished ${new Date().toISOString().slice(0, 16)}Z, ${cpus().length} cores,
-kernel ${release()}, Node ${process.versions.node}. What each does: test/daemon/faults.
-
-| tests | came to | took | at commit |
-|---|---|---|---|
-${files.join('\n')}
-
-The counts at the end of a row are what the helper held when all sandboxes had been removed (or, for the rollbacks, after the last
-one): the very same as before the first, or the test fails.
-
-| what | figures |
-|---|---|
-${rows.join('\n')}
-${done
-  .filter(({ failed }) => failed)
-  .map(({ run, said }) => `\n## ${run.file} (seed ${run.seed}) failed\n\n\`\`\`\n${said.slice(-3000)}\n\`\`\`\n`)
-  .join('')}`;
 }
 
 async function main(): Promise<void> {
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim();
-  const kept = join(root, 'build/soak');
   mkdirSync(kept, { recursive: true });
-  const lanes = LANES.map(async (runs) => {
-    const done: Done[] = [];
-    for (const run of runs) done.push(await once(run, kept, commit));
-    return done;
-  });
-  const done = (await Promise.all(lanes)).flat();
-  writeFileSync(join(root, 'docs/soak.md'), report(done));
-  const passed = !done.some(({ failed }) => failed);
-  if (passed) rmSync(kept, { recursive: true });
-  process.exitCode = passed ? 0 : 1;
+  holdLock(join(kept, LOCK));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => {
+      over ??= `ended by ${signal}`;
+      endChildren();
+    });
+  process.on('exit', endChildren);
+  // Short: paths of unix sockets go in here. Open to all, as the tests' own runner has it.
+  const folder = mkdtempSync(join(tmpdir(), 'te-'));
+  chmodSync(folder, 0o1777);
+  const watch = new Watch(folder);
+  const code = codeNow();
+  let left: string[] = [];
+  let parts: Part[] = [];
+  try {
+    const lanes = lanesOf(plan).map(async (runs) => {
+      const done: Part[] = [];
+      for (const run of runs) if (!over) done.push(await once(run, code, folder));
+      return done;
+    });
+    parts = (await Promise.all(lanes)).flat();
+  } catch (error) {
+    over ??= (error as Error).message;
+  } finally {
+    endChildren();
+    left = await watch.clear();
+    rmSync(folder, { recursive: true, force: true });
+  }
+  if (over) throw new Error(`${over}; what passed until then is kept`);
+  const around = {
+    finished: new Date().toISOString().slice(0, 16),
+    cores: cpus().length,
+    kernel: release(),
+    node: process.versions.node,
+  };
+  writeFileSync(join(root, RESULT), report(parts, plan, around));
+  if (left.length > 0) throw new Error(`left behind:\n  ${left.join('\n  ')}`);
+  if (parts.some(({ failed }) => failed)) throw new Error(`not all passed, see ${RESULT}`);
+  for (const name of readdirSync(kept)) if (name !== LOCK) rmSync(join(kept, name));
 }
 
-void main();
+main().catch((error: Error) => {
+  console.error(`soak: ${error.message}`);
+  process.exit(1);
+});
