@@ -234,9 +234,11 @@ describe('standbys', () => {
       { lookMs: 20, idleMs: 10 },
     );
     standbys.want([], 0);
+    await until(() => made.length === 1);
     await sleep(100);
     assert.deepEqual(made, ['k1']);
     standbys.want([], 0);
+    await until(() => made.length === 2);
     await sleep(100);
     assert.deepEqual([made, [...proven]], [['k1', 'k1'], []], 'when something was asked for, once more');
   });
