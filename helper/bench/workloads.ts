@@ -37,7 +37,7 @@ async function rollbacks(
   workload: string,
   goals: Goals,
   peers: Peers,
-  { settleMs = SETTLE_MS, then = true } = {},
+  { settleMs = SETTLE_MS, askedThen = true } = {},
 ): Promise<void> {
   const old: string[] = [];
   for (let i = 0; i < 12; i++) old.push(await subject.witnessed('base'));
@@ -53,7 +53,7 @@ async function rollbacks(
     if (rolled.moved.path !== 'warm') continue;
     warm.push(rolled);
     await peers.rollback();
-    if (!then) continue;
+    if (!askedThen) continue;
     await sleep(settleMs);
     const asked = await subject.rollback(checkpoint, 'then');
     if (asked.moved.path === 'warm') warmThen.push(asked);
@@ -258,7 +258,7 @@ export function memory(mb: number): (bench: Bench) => Promise<void> {
         warm: { text: 'p50 ≤ 5 ms', holds: (s: Summary) => s.p50 <= 5 },
         cold: { text: 'p50 < 500 ms', holds: (s: Summary) => s.p50 < 500 },
       };
-      const pace = { settleMs: SETTLE_MS + 3 * mb, then: mb < 1000 };
+      const pace = { settleMs: SETTLE_MS + 3 * mb, askedThen: mb < 1000 };
       await rollbacks(bench, subject, workload, goals, peers, pace);
       const made = await checkpoints(bench, subject, workload, peers, {}, TOUCH);
       peers.addRows();
