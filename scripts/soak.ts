@@ -42,8 +42,9 @@ const children = new Set<ChildProcess>();
 /** Why nothing more is begun: somebody ended us, or something is wrong with all of it. */
 let over: string | undefined;
 
+/** They clear away what they made of files; the rest, and who does not listen, is found by its marks. */
 function endChildren(): void {
-  for (const child of children) child.kill('SIGKILL');
+  for (const child of children) child.kill('SIGTERM');
 }
 
 /** What is tested: the commit, and what the work tree has otherwise. What we write ourselves is no code. */

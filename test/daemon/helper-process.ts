@@ -50,6 +50,12 @@ function program(): string {
   process.once('exit', () => {
     for (const made of [file, `${file}.map`]) rmSync(made, { force: true });
   });
+  // Without these, a process that a signal ends does not come by there.
+  for (const [signal, status] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)
+    process.once(signal, () => process.exit(status));
   bundled = file;
   return file;
 }
