@@ -171,6 +171,57 @@ def stopped_process():
     ended(pid)
 
 
+def heard():
+    """What handlers hear of being stopped and continued, and of a child that is."""
+    got = []
+    for number in signal.SIGCONT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD:
+        signal.signal(number, lambda number, _: got.append(signal.Signals(number).name))
+    return got
+
+
+@state
+def no_stop_heard():
+    """To be frozen and thawed is not to be stopped and continued: no handler is called."""
+    got = heard()
+    yield
+    same(got, [], "signals")
+    os.kill(os.getpid(), signal.SIGCONT)
+    until(lambda: got == ["SIGCONT"], "what it would hear")
+
+
+@state
+def running_job():
+    """Nor has a parent anything to hear of a child that runs."""
+    read, write = os.pipe()
+    got = heard()
+
+    def child():
+        signal.signal(signal.SIGUSR1, lambda *_: os.write(write, repr(got).encode()))
+        os.write(write, b"1")
+        while True:
+            time.sleep(0.02)
+
+    pid = forked(child)
+    same(os.read(read, 1), b"1", "ready")
+
+    def change():
+        return os.waitpid(pid, os.WUNTRACED | os.WCONTINUED | os.WNOHANG)
+
+    yield
+    same(change(), (0, 0), "a change of the child")
+    same(got, [], "signals")
+    os.kill(pid, signal.SIGUSR1)
+    same(os.read(read, 99), b"[]", "signals of the child")
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: os.WIFSTOPPED(change()[1]), "what a stop looks like")
+    until(lambda: got == ["SIGCHLD"], "what it would hear")
+    os.kill(pid, signal.SIGCONT)
+    until(lambda: os.WIFCONTINUED(change()[1]), "what going on looks like")
+    until(lambda: got == ["SIGCHLD", "SIGCHLD"], "what it would hear")
+    os.kill(pid, signal.SIGKILL)
+    ended(pid)
+
+
 @state
 def own_seccomp_filter():
     """A filter of the program's own (uname answers ENOSPC) over the sandbox's."""
