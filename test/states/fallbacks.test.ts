@@ -31,13 +31,15 @@ for (const uid of [0, UID])
     });
     after(() => rig?.end());
 
-    /** What runs is carried: a checkpoint and a rollback, and it goes on. */
+    /** What runs is carried: a checkpoint and a rollback, warm and cold, and it goes on. */
     async function carried(goesOn: string): Promise<void> {
       assert.equal(await rig.run(goesOn), 'goes on\n', 'before');
       const first = await rig.checkpoint();
       await rig.verified(first);
-      await rig.rollback(first);
-      assert.equal(await rig.run(goesOn), 'goes on\n');
+      for (const way of ['warm', 'cold'] as const) {
+        await rig.rollbackBy(way, first);
+        assert.equal(await rig.run(goesOn), 'goes on\n', way);
+      }
     }
 
     it('a program that likes io_uring is told that there is none, and reads by itself', async () => {

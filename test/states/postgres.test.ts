@@ -62,14 +62,14 @@ describe('postgres with a transaction open', function () {
 
   it('goes on after a checkpoint', () => holds());
   it('after a warm rollback', async () => {
-    await rig.rollback(checkpoint);
+    await rig.rollback(checkpoint, 'warm');
     await holds();
   });
   it('after a cold rollback, in the second generation', async () => {
     await rig.coldRollback(checkpoint);
     const second = await rig.checkpoint();
     await rig.verified(second);
-    await rig.coldRollback(second);
+    await rig.coldRollback(second, 'on demand');
     await holds();
   });
   it('in two forks side by side', async () => {
@@ -78,8 +78,9 @@ describe('postgres with a transaction open', function () {
     for (const branch of forks) await rig.connection.request('branch/discard', { sandbox: rig.sandbox, branch });
   });
   it('after the helper was killed', async () => {
+    await rig.standsBy(checkpoint);
     await rig.restart();
-    await rig.rollback(checkpoint);
+    await rig.rollback(checkpoint, 'warm');
     await holds();
   });
   it('recovers from its log alone: a checkpoint of files only in the middle', async () => {

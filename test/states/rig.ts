@@ -1,7 +1,7 @@
 /** A sandbox full of programs in every kind of state, and what is done with it. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '../../helper/client/connection.ts';
@@ -28,9 +28,10 @@ export class Rig {
   /**
    * @param uid who has the sandbox; root by default
    * @param fill adds to the workspace
+   * @param standbys at most; as ever by default
    */
-  static async make(uid = 0, fill: (workspace: string) => void = () => {}): Promise<Rig> {
-    const rig = new Rig(await HelperProcess.start(8 * 1024 ** 3), uid);
+  static async make(uid = 0, fill: (workspace: string) => void = () => {}, standbys?: number): Promise<Rig> {
+    const rig = new Rig(await HelperProcess.start(8 * 1024 ** 3, { standbys }), uid);
     try {
       fill(rig.workspace);
       if (uid) rig.helper.admit(uid);
@@ -128,36 +129,131 @@ export class Rig {
     throw new Error(`${checkpoint} was not verified within 30 s\n${this.helper.logText()}`);
   }
 
-  async rollback(checkpoint: string, path?: 'warm' | 'cold'): Promise<'warm' | 'cold'> {
-    const { sandbox } = this;
-    const moved = await this.connection.request('checkpoint/rollback', { sandbox, checkpoint, discard: true });
+  async rollback(checkpoint: string, path?: 'warm' | 'cold'): Promise<void> {
+    const moved = await this.move(checkpoint);
     if (path) assert.equal(moved.path, path, 'way of the rollback');
-    return moved.path;
+  }
+
+  private move(checkpoint: string, expect?: string[]): Promise<Result<'checkpoint/rollback'>> {
+    const { sandbox } = this;
+    return this.connection.request('checkpoint/rollback', { sandbox, checkpoint, discard: true, expect });
+  }
+
+  /** Until there is a standby of it. The helper is told to expect it: of a sandbox as large as this suite's it makes but one. */
+  async standsBy(checkpoint: string): Promise<void> {
+    const { sandbox } = this;
+    await this.connection.request('run', { sandbox, line: ':', checkpoint: false, expect: [checkpoint] });
+    const one = async () => (await this.standbys()).some((group) => this.standsFor(group) === checkpoint);
+    await until(one, `a standby of ${checkpoint}`);
+  }
+
+  async warmRollback(checkpoint: string): Promise<void> {
+    await this.standsBy(checkpoint);
+    const { path } = await this.move(checkpoint, []);
+    assert.equal(path, 'warm', 'way of the rollback');
   }
 
   /**
    * A rollback that finds no standby. One that came to be meanwhile is used up, and it is done again.
+   * @param begun when the CRIU was that restores
    */
-  async coldRollback(checkpoint: string): Promise<void> {
+  async coldRollback(checkpoint: string, begun: 'ahead' | 'on demand' = 'ahead'): Promise<void> {
     for (let tries = 0; tries < 5; tries++) {
-      await this.killStandbys();
-      if ((await this.rollback(checkpoint)) === 'cold') return;
+      await this.aheadOnce();
+      await this.killStandbys(checkpoint);
+      if (begun === 'on demand') await this.killAhead();
+      const ahead = this.ahead();
+      const { path, head } = await this.move(checkpoint);
+      if (path === 'warm') continue;
+      // A branch has the number that its CRIU was begun with.
+      assert.equal(ahead.includes(head), begun === 'ahead', `${head} is one of ${ahead}, whose CRIU was begun ahead`);
+      return;
     }
     assert.fail('a standby was there each time');
   }
 
-  private async killStandbys(): Promise<void> {
-    const shown = (await this.get()).branches.map(({ id }) => `${this.sandbox}-${id}`);
-    for (const group of this.helper.liveBranches()) {
-      const name = basename(group);
-      if (!name.startsWith(`${this.sandbox}-`) || shown.includes(name)) continue;
-      while (isBeingRestored(group)) await sleep(20);
-      writeFileSync(join(group, 'cgroup.kill'), '1');
+  rollbackBy(way: 'warm' | 'cold', checkpoint: string): Promise<void> {
+    return way === 'warm' ? this.warmRollback(checkpoint) : this.coldRollback(checkpoint);
+  }
+
+  /** Branches to be, whose CRIU was begun ahead: a control group is there, and no folder yet. */
+  ahead(): string[] {
+    return this.groups(this.helper.cgroups())
+      .map((group) => this.idOf(group))
+      .filter((id) => !existsSync(join(this.branches, id)));
+  }
+
+  /** The same, once there is one. */
+  async aheadOnce(): Promise<string[]> {
+    await until(() => this.ahead().length > 0, 'a CRIU that is begun ahead');
+    return this.ahead();
+  }
+
+  /**
+   * SIGKILL for every CRIU that was begun ahead of a restore. @returns how many there were
+   * @param heard until the helper knows of it
+   */
+  async killAhead(heard = true): Promise<number> {
+    const { pid: helper } = this.helper;
+    const children = readFileSync(`/proc/${helper}/task/${helper}/children`, 'utf8').trim().split(' ');
+    const killed = children.filter((pid) => /enter\0--wait\0.*\0--net\0new\0/.test(commandOf(pid)));
+    for (const pid of killed) process.kill(Number(pid), 'SIGKILL');
+    if (heard) await until(() => !killed.some((pid) => existsSync(`/proc/${pid}`)), 'the end of what was killed');
+    return killed.length;
+  }
+
+  private get branches(): string {
+    return join(this.helper.state, 'volume/sandboxes', this.sandbox, 'branches');
+  }
+
+  private groups(of: string[]): string[] {
+    return of.filter((group) => basename(group).startsWith(`${this.sandbox}-`));
+  }
+
+  private idOf(group: string): string {
+    return basename(group).slice(this.sandbox.length + 1);
+  }
+
+  /** The checkpoint of a standby that is made. A head that was left, and is being ended, is not shown either. */
+  private standsFor(group: string): string | undefined {
+    try {
+      const record = JSON.parse(readFileSync(join(this.branches, this.idOf(group), 'branch.json'), 'utf8'));
+      return record.role === 'standby' ? record.base : undefined;
+    } catch {
+      return undefined; // it is being made
+    }
+  }
+
+  /** Groups of standbys, also of those that are being made. */
+  private async standbys(): Promise<string[]> {
+    const shown = (await this.get()).branches.map(({ id }) => id);
+    return this.groups(this.helper.liveBranches()).filter((group) => !shown.includes(this.idOf(group)));
+  }
+
+  /** Of others none: the helper would not make another before it has tried that one. */
+  private async killStandbys(checkpoint: string): Promise<void> {
+    for (const group of await this.standbys()) {
+      await until(() => !isBeingRestored(group), 'a standby that stands still');
+      if (this.standsFor(group) !== checkpoint) continue;
+      try {
+        writeFileSync(join(group, 'cgroup.kill'), '1');
+      } catch (error) {
+        // It has just ended: of a head that was left, as a rule.
+        if (!/^(ENOENT|ENODEV)$/.test((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      }
     }
   }
 
   async fork(checkpoint: string): Promise<string> {
     return (await this.connection.request('branch/fork', { sandbox: this.sandbox, checkpoint })).branch;
+  }
+
+  async warmFork(checkpoint: string): Promise<string> {
+    await this.standsBy(checkpoint);
+    const { sandbox } = this;
+    const { branch, path } = await this.connection.request('branch/fork', { sandbox, checkpoint, expect: [] });
+    assert.equal(path, 'warm', 'way of the fork');
+    return branch;
   }
 
   /**
@@ -176,6 +272,20 @@ export class Rig {
         await this.run(`pkill -9 -s $(ps -o sid= -p ${culprit.pid})`); // each program is a session
       }
     }
+  }
+}
+
+async function until(isSo: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  for (const end = Date.now() + 30_000; !(await isSo()); await sleep(20))
+    assert.ok(Date.now() < end, `${what}: not within 30 s`);
+}
+
+/** With a NUL after each word. */
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return ''; // it ended meanwhile
   }
 }
 

@@ -70,43 +70,42 @@ suite('states of processes', 0, ALL, (first) => {
   let third = '';
   return [
     { title: 'go on after a checkpoint', go: async () => undefined },
+    { title: 'after a warm rollback', go: async (rig) => void (await rig.rollback(first(), 'warm')) },
     {
-      title: 'after a warm rollback',
-      go: async (rig) => void (await rig.rollback(first(), 'warm')),
-    },
-    {
-      title: 'after a cold rollback',
+      title: 'after a cold rollback, by a CRIU that was begun ahead',
       go: async (rig) => {
-        await rig.rollback(first());
+        await rig.warmRollback(first());
         second = await rig.checkpoint(); // of restored processes: the second generation
         await rig.verified(second);
-        await rig.coldRollback(first());
+        await rig.coldRollback(first(), 'ahead');
         return undefined;
       },
     },
     {
-      title: 'in the second generation',
-      go: async (rig) => void (await rig.rollback(second)),
+      title: 'after a cold rollback, by a CRIU that was begun on demand',
+      go: async (rig) => void (await rig.coldRollback(first(), 'on demand')),
     },
+    { title: 'in the second generation', go: async (rig) => void (await rig.coldRollback(second)) },
     {
       title: 'after the helper was killed',
       go: async (rig) => {
+        await rig.standsBy(first());
         await rig.restart();
-        await rig.rollback(first());
+        await rig.rollback(first(), 'warm');
         return undefined;
       },
     },
-    { title: 'in a fork', go: (rig) => rig.fork(first()) },
-    { title: 'in a fork beside it', go: (rig) => rig.fork(first()) },
+    { title: 'in a fork', go: (rig) => rig.warmFork(first()) },
+    { title: 'in a fork beside it', go: (rig) => rig.warmFork(first()) },
     {
       title: 'in a large upperdir that is copied all the same',
       go: async (rig) => {
-        await rig.rollback(first());
+        await rig.warmRollback(first());
         await rig.run(MANY_FILES);
         const { head } = await rig.get();
         third = await rig.checkpoint();
         assert.equal((await rig.get()).head, head, 'the head goes on');
-        await rig.rollback(third);
+        await rig.warmRollback(third);
         return undefined;
       },
     },
@@ -114,7 +113,7 @@ suite('states of processes', 0, ALL, (first) => {
       title: 'in the successor of one whose upperdir became the layer',
       without: NAMED_AGAIN,
       go: async (rig) => {
-        await rig.rollback(second);
+        await rig.coldRollback(second);
         for (const name of NAMED_AGAIN) await rig.run(`pkill -9 -x ${name.slice(0, 15)}`);
         await rig.run(MANY_FILES);
         const { head } = await rig.get();
@@ -126,21 +125,28 @@ suite('states of processes', 0, ALL, (first) => {
     {
       title: 'after a rollback to that layer',
       without: NAMED_AGAIN,
-      go: async (rig) => void (await rig.rollback(third)),
+      go: async (rig) => void (await rig.warmRollback(third)),
     },
   ];
 });
 
-suite('states of processes of a plain user', 1500, UNPRIVILEGED, (first) => [
-  { title: 'go on after a checkpoint', go: async () => undefined },
-  {
-    title: 'after a rollback, in the second generation',
-    go: async (rig) => {
-      await rig.rollback(first());
-      const second = await rig.checkpoint();
-      await rig.verified(second);
-      await rig.rollback(second);
-      return undefined;
+suite('states of processes of a plain user', 1500, UNPRIVILEGED, (first) => {
+  let second = '';
+  return [
+    { title: 'go on after a checkpoint', go: async () => undefined },
+    {
+      title: 'after a warm rollback, in the second generation',
+      go: async (rig) => {
+        await rig.rollback(first(), 'warm');
+        second = await rig.checkpoint();
+        await rig.verified(second);
+        await rig.rollback(second, 'warm');
+        return undefined;
+      },
     },
-  },
-]);
+    {
+      title: 'after a cold rollback, in the second generation',
+      go: async (rig) => void (await rig.coldRollback(second)),
+    },
+  ];
+});
