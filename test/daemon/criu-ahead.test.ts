@@ -1,0 +1,69 @@
+/** The CRIU that is begun before anybody waits for a restore: used, and done without when it has been killed. */
+import assert from 'node:assert/strict';
+import { Rig } from '../states/rig.ts';
+import { needsMachine } from './helper-process.ts';
+
+describe('a CRIU that is begun ahead of a restore', function () {
+  this.timeout(120_000);
+  let rig: Rig;
+  let checkpoint: string;
+
+  before(async function () {
+    needsMachine(this);
+    // No standbys: each rollback is a restore.
+    rig = await Rig.make(0, () => {}, 0);
+    await rig.run('X=kept; (while :; do date +%s%N > alive; sleep 0.02; done) &');
+    checkpoint = await rig.checkpoint();
+  });
+  after(() => rig?.end());
+
+  async function isThere(): Promise<void> {
+    const alive = 'rm -f alive; until [ -s alive ]; do sleep 0.02; done';
+    assert.equal(await rig.run(`${alive}; echo $X`), 'kept\n');
+  }
+
+  it('restores the branch that it was begun for', async () => {
+    for (let n = 0; n < 3; n++) {
+      await rig.coldRollback(checkpoint, 'ahead');
+      await isThere();
+    }
+  });
+
+  it('killed while it waits, is known to be gone: another restores, and the next is begun ahead again', async () => {
+    for (let n = 0; n < 3; n++) {
+      await rig.coldRollback(checkpoint, 'on demand');
+      await isThere();
+      await rig.coldRollback(checkpoint, 'ahead');
+      await isThere();
+    }
+  });
+
+  it('killed while it waits, is asked all the same when nobody has heard: another restores in its place', async () => {
+    for (let n = 0; n < 3; n++) {
+      const ahead = await rig.aheadOnce();
+      // The helper reads the request before it hears of the death.
+      process.kill(rig.helper.pid, 'SIGSTOP');
+      const { sandbox } = rig;
+      const moved = rig.connection.request('checkpoint/rollback', { sandbox, checkpoint, discard: true });
+      let killed: number;
+      try {
+        await new Promise((sent) => setTimeout(sent, 50));
+        killed = await rig.killAhead(false);
+      } finally {
+        process.kill(rig.helper.pid, 'SIGCONT');
+      }
+      assert.ok(killed > 0, 'one waited');
+      const { head, path } = await moved;
+      assert.equal(path, 'cold');
+      assert.ok(ahead.includes(head), `${head} is one of ${ahead}: it was taken, and found dead`);
+      await isThere();
+    }
+  });
+
+  it('leaves no control group behind', async () => {
+    await rig.killAhead();
+    await rig.connection.request('sandbox/remove', { sandbox: rig.sandbox });
+    assert.deepEqual(rig.ahead(), []);
+    assert.deepEqual(rig.helper.liveBranches(), []);
+  });
+});
