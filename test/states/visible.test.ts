@@ -41,25 +41,28 @@ describe('what a process sees of a change of branch', function () {
     for (const what of ['dev', 'ino', 'mtime', 'same', 'pid'] as const) assert.deepEqual(now[what], first[what], what);
   });
 
-  it('device and inode numbers of what it changed after a rollback, and nothing else', async () => {
-    await rig.rollback(checkpoint);
-    const now = await ask(1);
-    assert.notEqual(now.dev.own, first.dev.own, 'the device is another one');
-    assert.equal(new Set(files(now.dev)).size, 1, 'the same for all');
-    assert.equal(now.ino.untouched, first.ino.untouched, 'an untouched file keeps its number');
-    for (const name of ['changed', 'own', 'folder'] as const) assert.notEqual(now.ino[name], first.ino[name], name);
-    assert.equal(now.same, true, 'names and open files agree');
-    assert.deepEqual(now.mtime, first.mtime);
-    assert.equal(now.pid, first.pid);
-  });
+  for (const way of ['warm', 'cold'] as const)
+    it(`device and inode numbers of what it changed after a ${way} rollback, and nothing else`, async () => {
+      await rig.rollbackBy(way, checkpoint);
+      const now = await ask(1);
+      assert.notEqual(now.dev.own, first.dev.own, 'the device is another one');
+      assert.equal(new Set(files(now.dev)).size, 1, 'the same for all');
+      assert.equal(now.ino.untouched, first.ino.untouched, 'an untouched file keeps its number');
+      for (const name of ['changed', 'own', 'folder'] as const) assert.notEqual(now.ino[name], first.ino[name], name);
+      assert.equal(now.same, true, 'names and open files agree');
+      assert.deepEqual(now.mtime, first.mtime);
+      assert.equal(now.pid, first.pid);
+    });
 
   it('inode numbers stay where the next checkpoint finds nothing changed', async () => {
     const before = await ask(2);
     const second = await rig.checkpoint();
-    await rig.rollback(second);
-    const now = await ask(3);
-    assert.deepEqual(files(now.ino), files(before.ino));
-    assert.notEqual(now.dev.own, before.dev.own);
+    for (const way of ['warm', 'cold'] as const) {
+      await rig.rollbackBy(way, second);
+      const now = await ask(3);
+      assert.deepEqual(files(now.ino), files(before.ino), way);
+      assert.notEqual(now.dev.own, before.dev.own, way);
+    }
   });
 
   it('branches share the random numbers that their processes make, not those of the kernel', async () => {
@@ -70,9 +73,15 @@ describe('what a process sees of a change of branch', function () {
     for (const branch of forks) await rig.connection.request('branch/discard', { sandbox: rig.sandbox, branch });
   });
 
-  for (const [program, title, after] of [
-    ['second_handle', 'a database that is opened a second time is another one, to the locks of its process', 'let in'],
-    ['unread_event', 'events that were not read are gone', 'gone'],
+  for (const [program, title, before, after] of [
+    [
+      'second_handle',
+      'a database that is opened a second time is another one, to the locks of its process',
+      'kept out',
+      'let in',
+    ],
+    ['unread_event', 'events that were not read are gone', 'there', 'gone'],
+    ['stop_told_again', 'a process that was stopped is told of to its parent once more', 'silence', 'told again'],
   ] as const)
     it(title, async () => {
       const ask = 'touch ask; while [ $(wc -l < told) -lt 2 ]; do sleep 0.02; done; tail -1 told';
@@ -80,9 +89,10 @@ describe('what a process sees of a change of branch', function () {
         `rm -f ask; python3 -B programs/${program}.py > told 2>&1 &\nwhile ! grep -qs ready told; do sleep 0.02; done`,
       );
       const taken = await rig.checkpoint();
-      const before = program === 'second_handle' ? 'kept out\n' : 'there\n';
-      assert.equal(await rig.run(ask), before, 'after the checkpoint nothing is different');
-      await rig.rollback(taken);
-      assert.equal(await rig.run(ask), `${after}\n`);
+      assert.equal(await rig.run(ask), `${before}\n`, 'after the checkpoint nothing is different');
+      for (const way of ['warm', 'cold'] as const) {
+        await rig.rollbackBy(way, taken);
+        assert.equal(await rig.run(ask), `${after}\n`, way);
+      }
     });
 });
