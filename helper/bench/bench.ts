@@ -6,6 +6,9 @@ import type { Subject } from './subject.ts';
 
 export interface Bench {
   helper: PrivateHelper;
+  /** For helpers of a workload's own (`withHelpers`): how this command line is run, and what breaks it off. */
+  program: string[];
+  signal: AbortSignal;
   criuDir: string;
   /** Rollbacks of each kind. */
   rounds: number;

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statfsSync, writeFile
 import { join } from 'node:path';
 import type { Bench } from './bench.ts';
 import { COUNTER, holding } from './inside.ts';
-import { groupFolder, type PrivateHelper } from './private-helper.ts';
+import { groupFolder, type PrivateHelper, withHelpers } from './private-helper.ts';
 import { round } from './stats.ts';
 import { Subject } from './subject.ts';
 
@@ -13,7 +13,12 @@ const FILES = 1000;
 const FILE_BYTES = 10_000;
 const TIMES = 10;
 
+/** Of a helper that has done nothing else: one that ran all other workloads is larger. */
 export async function costs(bench: Bench): Promise<void> {
+  await withHelpers(bench, [{}], ([helper]) => costsOf({ ...bench, helper: helper! }));
+}
+
+async function costsOf(bench: Bench): Promise<void> {
   const { helper } = bench;
   const volume = volumeOf(helper);
   const put = (figure: string, subject: 'disk' | 'memory', bytes: number, context: string): void => {

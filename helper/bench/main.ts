@@ -58,18 +58,20 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
     rows: [...(earlier?.rows ?? [])],
     leftOut: [...(earlier?.leftOut ?? [])],
   };
-  const { rounds, seedCheckout, say, signal } = options;
+  const { program, rounds, seedCheckout, say, signal } = options;
   const brokenOff = new Promise<never>((_, reject) => {
     const tell = (): void => reject(new TeleportError('cancelled', 'the benchmark was broken off'));
     if (signal.aborted) tell();
     else signal.addEventListener('abort', tell);
   });
   brokenOff.catch(() => {}); // it may come between two workloads
-  const helper = await PrivateHelper.start(options.program, signal);
+  const helper = await PrivateHelper.start(program, signal);
   let work: Promise<void> = Promise.resolve();
   try {
     const run: Bench = {
       helper,
+      program,
+      signal,
       criuDir: dirname(criu),
       rounds,
       seedCheckout,
@@ -95,7 +97,6 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
     if (signal.aborted) {
       say('broken off: removing what was made');
       // The workload finds that nobody answers any more, and undoes what it made outside.
-      helper.connection.close();
       PythonPeer.breakOff();
       await Promise.allSettled([work]);
     }

@@ -29,24 +29,38 @@ export class PrivateHelper {
   private readonly ended: Promise<unknown>;
   connection!: Connection;
 
-  private constructor(program: string[]) {
+  private constructor(program: string[], env: Record<string, string>) {
     const log = openSync(join(this.dir, 'log'), 'a');
     const args = [...HELPER_NODE_FLAGS, ...program, 'serve', '--socket', this.socket, '--state', this.state];
     // A process group of its own: Ctrl-C in a terminal is for the benchmark alone, which then ends it in order.
-    this.child = spawn(process.execPath, args, { stdio: ['ignore', log, log], cwd: '/', detached: true });
+    this.child = spawn(process.execPath, args, {
+      stdio: ['ignore', log, log],
+      cwd: '/',
+      detached: true,
+      env: { ...process.env, ...env },
+    });
     this.ended = new Promise((resolve) => this.child.once('exit', resolve));
   }
 
-  /** @param program how this very command line is run: node's arguments before `serve` */
-  static async start(program: string[], signal: AbortSignal): Promise<PrivateHelper> {
+  /**
+   * @param program how this very command line is run: node's arguments before `serve`
+   * @param signal aborted, whoever waits for an answer of it is told that there comes none
+   */
+  static async start(
+    program: string[],
+    signal: AbortSignal,
+    env: Record<string, string> = {},
+  ): Promise<PrivateHelper> {
     if (process.geteuid?.() !== 0)
       throw new TeleportError('notRoot', 'the benchmark starts a helper of its own and so needs root', {
         hint: 'sudo npm run bench',
       });
-    const helper = new PrivateHelper(program);
+    const helper = new PrivateHelper(program, env);
     for (const deadline = Date.now() + 30_000; ; await sleep(20)) {
       try {
         helper.connection = await Connection.open(helper.socket, 'bench');
+        signal.addEventListener('abort', () => helper.connection.close());
+        if (signal.aborted) helper.connection.close();
         return helper;
       } catch (cause) {
         if (helper.child.exitCode === null && Date.now() < deadline && !signal.aborted) continue;
@@ -98,6 +112,21 @@ export class PrivateHelper {
     await removeGroups(this.state);
     for (const path of mountsBelow(this.dir)) await unmount(path);
     rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/** Helpers for the one workload, each with these variables, which end with it. */
+export async function withHelpers(
+  { program, signal }: { program: string[]; signal: AbortSignal },
+  envs: Record<string, string>[],
+  work: (helpers: PrivateHelper[]) => Promise<void>,
+): Promise<void> {
+  const helpers: PrivateHelper[] = [];
+  try {
+    for (const env of envs) helpers.push(await PrivateHelper.start(program, signal, env));
+    await work(helpers);
+  } finally {
+    for (const helper of helpers) await helper.stop();
   }
 }
 
