@@ -12,7 +12,7 @@ import {
   statAt,
 } from './at.ts';
 import { cBytes, check, libc, showBytes } from './libc.ts';
-import { handleKey, type LinkedNames, type Redirect, redirectOf, seenAt, walk } from './linked-names.ts';
+import { handleKey, type LinkedNames, linksOf, type Redirect, redirectOf, seenAt, walk } from './linked-names.ts';
 import type { Steps } from './same-content.ts';
 import { LayerStack } from './stack.ts';
 import { xattrOfPath } from './xattrs.ts';
@@ -35,7 +35,7 @@ export function mayLackNames(index: string): boolean {
       if (type === DT_DIR || type === DT_CHR) return false;
       const fd = openAt(dir, name, OPEN_PATH);
       try {
-        return isPartlyLinked(fd);
+        return isPartlyLinked(fd) && !isAlone(dir, keyOf(Buffer.from(name, 'hex')));
       } finally {
         close(fd);
       }
@@ -43,6 +43,20 @@ export function mayLackNames(index: string): boolean {
   } finally {
     close(dir);
   }
+}
+
+/**
+ * A lower file that had a second name only for a moment: that of a former mount's index, where the layer is its upper directory, moved.
+ * No name is lacking then, and to look for one took half a minute where it was looked for in all of the base.
+ * @param dir of the file system of the checkpoints' layers. The base is on another, where nothing has that handle
+ */
+function isAlone(dir: number, file: string | null): boolean {
+  return file !== null && linksOf(dir, file) === 1;
+}
+
+/** Of an origin, which is how overlayfs names a lower file, in an xattr and in its index. */
+function keyOf(origin: Buffer): string | null {
+  return origin.length > FB_HANDLE ? handleKey(origin[FB_TYPE]!, origin.subarray(FB_HANDLE)) : null;
 }
 
 /** "U-1": as many names as the upper inode has links, less the one in the index. Then none is lacking. */
@@ -74,6 +88,7 @@ export function* completeHardLinks(
     let made = 0;
     const over = [redirects];
     for (const { index, path: lower } of stack.layers.slice(1)) {
+      dropAlone(wanted, layer);
       if (wanted.size === 0) break;
       const found = yield* linked.find(lower, new Set(wanted.keys()));
       for (const [file, names] of found.names) {
@@ -120,8 +135,8 @@ function* partlyLinked(layer: string): Steps<{ wanted: Map<string, Known>; redir
       try {
         if (!isPartlyLinked(fd)) continue;
         const origin = xattrOfPath(fd, ORIGIN);
-        if (origin !== null && origin.length > FB_HANDLE)
-          wanted.set(handleKey(origin[FB_TYPE]!, origin.subarray(FB_HANDLE)), { dir: layer, path: path.slice(1) });
+        const file = origin && keyOf(origin);
+        if (file) wanted.set(file, { dir: layer, path: path.slice(1) });
       } finally {
         close(fd);
       }
@@ -132,14 +147,23 @@ function* partlyLinked(layer: string): Steps<{ wanted: Map<string, Known>; redir
   }
 }
 
+/** Once more before each layer: the former mount's index may have gone meanwhile. */
+function dropAlone(wanted: Map<string, Known>, layer: string): void {
+  const dir = openRoot(layer);
+  try {
+    for (const file of wanted.keys()) if (isAlone(dir, file)) wanted.delete(file);
+  } finally {
+    close(dir);
+  }
+}
+
 /** Index entries are named by the origin in hex. */
 function addSaved(wanted: Map<string, Known>, dir: string): void {
   const fd = openRoot(dir);
   try {
     for (const { name } of namesIn(fd)) {
-      const origin = Buffer.from(name, 'hex');
-      if (origin.length > FB_HANDLE)
-        wanted.set(handleKey(origin[FB_TYPE]!, origin.subarray(FB_HANDLE)), { dir, path: name });
+      const file = keyOf(Buffer.from(name, 'hex'));
+      if (file) wanted.set(file, { dir, path: name });
     }
   } finally {
     close(fd);

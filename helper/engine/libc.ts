@@ -17,6 +17,7 @@ const SIGNATURES = {
   ftruncate: ['int', ['int', 'long']],
   copy_file_range: ['long', ['int', 'void *', 'int', 'void *', 'size_t', 'uint']],
   name_to_handle_at: ['int', ['int', 'void *', 'void *', 'void *', 'int']],
+  open_by_handle_at: ['int', ['int', 'void *', 'int']],
   getdents64: ['long', ['int', 'void *', 'size_t']],
   statx: ['int', ['int', 'void *', 'int', 'uint', 'void *']],
   mkdirat: ['int', ['int', 'void *', 'uint']],

@@ -1,4 +1,4 @@
-import { close, OPEN_PATH } from './at.ts';
+import { close, OPEN_PATH, statOf } from './at.ts';
 import type { Entry } from './layer.ts';
 import { cBytes, libc } from './libc.ts';
 import type { Steps } from './same-content.ts';
@@ -148,6 +148,23 @@ export function handleOf(entry: Entry): string | null {
 
 export function handleKey(type: number, bytes: Buffer): string {
   return `${type} ${bytes.toString('hex')}`;
+}
+
+/** How many names a file has, by its key; null where the file system of the open directory `dir` has none such. */
+export function linksOf(dir: number, key: string): number | null {
+  const [type, hex] = key.split(' ');
+  const bytes = Buffer.from(hex!, 'hex');
+  if (bytes.length > MAX_HANDLE_SZ) return null;
+  handle.writeUInt32LE(bytes.length, 0);
+  handle.writeInt32LE(Number(type), 4);
+  bytes.copy(handle, 8);
+  const fd = libc().open_by_handle_at(dir, handle, OPEN_PATH);
+  if (fd === -1) return null;
+  try {
+    return statOf(fd).nlink;
+  } finally {
+    close(fd);
+  }
 }
 
 /** All that a stack shows, folders before what is in them, with byte-string paths from `/`. */

@@ -145,6 +145,8 @@ describe('LayerStack', function () {
       assert.equal(mayLackNames(sandbox.indexFolder), false, 'under all its names');
       fs.writeFileSync(join(sandbox.merged, 'c'), 'written');
       assert.equal(mayLackNames(sandbox.indexFolder), true);
+      fs.unlinkSync(join(base, 'c2'));
+      assert.equal(mayLackNames(sandbox.indexFolder), false, "the other was a former mount's index, which is gone");
     } finally {
       sandbox.stop();
     }
