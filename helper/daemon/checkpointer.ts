@@ -11,7 +11,7 @@ import { filesOf } from '../engine/image-files.ts';
 import type { CheckpointLayout } from '../engine/layout.ts';
 import { rotationDone } from '../engine/rotation.ts';
 import { LayerStack } from '../engine/stack.ts';
-import type { Steps } from '../engine/steps.ts';
+import { round, type Steps } from '../engine/steps.ts';
 import { removeTree } from '../engine/trees.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import { shellWord } from '../protocol/shell-word.ts';
@@ -110,7 +110,10 @@ export class Checkpointer {
       if (rotated && !leaving) {
         // Whole before anybody stands on it. What follows can still take it back.
         writeRecord(place.manifest, manifest);
-        successor = await this.replace(branch, id, steps);
+        const goesOn = (): void => {
+          manifest.stoppedMs = round(performance.now() - captured.stoppedAt);
+        };
+        successor = await this.replace(branch, id, steps, goesOn);
         manifest.verified = true;
         rotated = false; // its files are the successor's now
         steps.done('connections taken up');
@@ -182,10 +185,14 @@ export class Checkpointer {
     });
   }
 
-  /** After a rotation: a branch of the new checkpoint takes the place of the one whose upperdir it took. */
-  private async replace(branch: Branch, checkpoint: string, steps: Steps): Promise<Branch> {
+  /**
+   * After a rotation: a branch of the new checkpoint takes the place of the one whose upperdir it took.
+   * @param goesOn called when the processes run again, in that branch
+   */
+  private async replace(branch: Branch, checkpoint: string, steps: Steps, goesOn: () => void): Promise<Branch> {
     const role = branch.record.role;
     const successor = await this.branches.make(checkpoint, role, steps);
+    goesOn();
     await successor.sessions.inherit(branch.sessions.listeners, 'missed');
     faultPoint('take:replaced', successor.live.pid);
     this.branches.live.delete(branch.id);

@@ -36,7 +36,9 @@ const GHOST_LIMIT = 1 << 30;
 export interface Captured {
   /** The upperdir was moved: the branch stands still and must be replaced, or `undoRotation` and thawed. */
   rotated: boolean;
-  /** Milliseconds during which the payload did not run. With `rotated`, up to now. */
+  /** When the payload was stopped, by `performance.now()`. */
+  stoppedAt: number;
+  /** Milliseconds during which the payload did not run. With `rotated`, up to now: until a successor runs it is more. */
   stoppedMs: number;
   /** Folder of the image that pages were taken over from, and how many bytes. */
   took: { image: string; bytes: number } | null;
@@ -95,7 +97,7 @@ async function captureOnce(
   let rotate = way === 'rotate' || (mayRotate && countEntries(from.upper, ROTATE_ABOVE) >= ROTATE_ABOVE);
   faultPoint('capture:begun', live.pid);
   const index = join(from.work, 'index');
-  const began = performance.now();
+  let still = performance.now();
   let copying: Promise<void> = Promise.resolve();
   let moved = false;
   let processes: ProcessOf[] = [];
@@ -123,6 +125,7 @@ async function captureOnce(
         {
           // Called once everything stands still. CRIU goes on when this returns, and waits in post-dump: the copy runs beside it.
           'query-ext-files': () => {
+            still = performance.now();
             steps.done('CRIU began, processes stopped');
             faultPoint('capture:stopped', live.pid);
             if (!rotate) copying = soon(() => copyFiles(from, to));
@@ -169,10 +172,12 @@ async function captureOnce(
       removeRemaps(live.pid, names);
       maskRemaps(to.layer, to.mask, names);
     }
-    const frozen = stats ? (stats.freezingMicros + stats.frozenMicros) / 1000 : performance.now() - began;
+    const stoppedAt = still - (stats?.freezingMicros ?? 0) / 1000;
+    const untilNow = performance.now() - stoppedAt;
     return {
       rotated: rotate,
-      stoppedMs: round(rotate ? performance.now() - began : frozen),
+      stoppedAt,
+      stoppedMs: round(rotate || !stats ? untilNow : (stats.freezingMicros + stats.frozenMicros) / 1000),
       took:
         since === null || !shared ? null : { image: since, bytes: (stats?.pagesSkipped ?? 0) * libc().getpagesize() },
       // A copy is as the files were when it was made, the index is not any more.
@@ -245,14 +250,15 @@ export async function captureFiles(
 ): Promise<Captured> {
   mkdirSync(to.dir, { recursive: true });
   mkdirSync(to.image);
-  const begun = performance.now();
+  const stoppedAt = performance.now();
   live.cgroup.freeze();
   try {
     await live.cgroup.frozen();
     copyFiles(from, to);
     return {
       rotated: false,
-      stoppedMs: round(performance.now() - begun),
+      stoppedAt,
+      stoppedMs: round(performance.now() - stoppedAt),
       took: null,
       indexed: isIndexed(join(from.work, 'index')),
     };

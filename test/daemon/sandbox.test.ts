@@ -189,11 +189,20 @@ describe('a sandbox', () => {
   });
 
   it('rotates a large upperdir, and the shell goes on', async () => {
-    const { checkpoint } = await run('X=7; for i in $(seq 1500); do echo $i > f$i; done');
-    assert.equal(checkpoint!.filesChanged, 1500);
+    await run('X=7; for i in $(seq 1500); do echo $i > f$i; done', { checkpoint: false });
+    const { checkpoint, steps } = await connection.request('checkpoint/create', { sandbox });
+    assert.equal(checkpoint.filesChanged, 1500);
+    const [dumped, restored] = ['processes dumped', 'processes let go'].map((name) =>
+      steps.findIndex(({ step }) => step === name),
+    );
+    const stood = steps.slice(dumped, restored! + 1).reduce((sum, { ms }) => sum + ms, 0);
+    assert.ok(
+      stood > 0 && checkpoint.stoppedMs > stood - 1,
+      `${checkpoint.stoppedMs} ms, of which ${stood} until a successor ran`,
+    );
     const { text } = await run('echo $X; ls | wc -l; rm f1; echo new > f2');
     assert.equal(text, '7\n1502\n');
-    await rollback(checkpoint!.id);
+    await rollback(checkpoint.id);
     assert.equal((await run('echo $X; cat f1 f2', { checkpoint: false })).text, '7\n1\n2\n');
   });
 
