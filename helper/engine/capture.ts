@@ -99,6 +99,7 @@ async function captureOnce(
   const index = join(from.work, 'index');
   let still = performance.now();
   let copying: Promise<void> = Promise.resolve();
+  let lacksNames = false;
   let moved = false;
   let processes: ProcessOf[] = [];
   try {
@@ -123,12 +124,15 @@ async function captureOnce(
           ...live.writes.options(to.image),
         },
         {
-          // Called once everything stands still. CRIU goes on when this returns, and waits in post-dump: the copy runs beside it.
+          // Called once everything stands still. CRIU goes on when this returns, and waits in post-dump: this runs beside it.
           'query-ext-files': () => {
             still = performance.now();
             steps.done('CRIU began, processes stopped');
             faultPoint('capture:stopped', live.pid);
-            if (!rotate) copying = soon(() => copyFiles(from, to));
+            copying = soon(() => {
+              if (rotate) lacksNames = existsSync(index) && mayLackNames(index);
+              else copyFiles(from, to);
+            });
             copying.catch(() => {}); // told in post-dump
           },
           'post-dump': async () => {
@@ -181,7 +185,7 @@ async function captureOnce(
       took:
         since === null || !shared ? null : { image: since, bytes: (stats?.pagesSkipped ?? 0) * libc().getpagesize() },
       // A copy is as the files were when it was made, the index is not any more.
-      indexed: rotate ? existsSync(to.index) || (existsSync(index) && mayLackNames(index)) : isIndexed(index),
+      indexed: rotate ? existsSync(to.index) || lacksNames : isIndexed(index),
     };
   } catch (cause) {
     live.writes.forget();

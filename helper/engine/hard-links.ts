@@ -15,7 +15,7 @@ import { cBytes, check, libc, showBytes } from './libc.ts';
 import { handleKey, type LinkedNames, linksOf, type Redirect, redirectOf, seenAt, walk } from './linked-names.ts';
 import type { Steps } from './same-content.ts';
 import { LayerStack } from './stack.ts';
-import { xattrOfPath } from './xattrs.ts';
+import { xattrAt, xattrOfPath } from './xattrs.ts';
 
 const NLINK = Buffer.from('trusted.overlay.nlink\0');
 const ORIGIN = Buffer.from('trusted.overlay.origin\0');
@@ -33,12 +33,7 @@ export function mayLackNames(index: string): boolean {
   try {
     return namesIn(dir).some(({ name, type }) => {
       if (type === DT_DIR || type === DT_CHR) return false;
-      const fd = openAt(dir, name, OPEN_PATH);
-      try {
-        return isPartlyLinked(fd) && !isAlone(dir, keyOf(Buffer.from(name, 'hex')));
-      } finally {
-        close(fd);
-      }
+      return isPartly(xattrAt(dir, name, NLINK)) && !isAlone(dir, keyOf(Buffer.from(name, 'hex')));
     });
   } finally {
     close(dir);
@@ -60,9 +55,8 @@ function keyOf(origin: Buffer): string | null {
 }
 
 /** "U-1": as many names as the upper inode has links, less the one in the index. Then none is lacking. */
-function isPartlyLinked(fd: number): boolean {
-  const links = xattrOfPath(fd, NLINK)?.toString();
-  return links !== undefined && links !== 'U-1';
+function isPartly(links: Buffer | null): boolean {
+  return links !== null && links.toString() !== 'U-1';
 }
 
 /**
@@ -133,7 +127,7 @@ function* partlyLinked(layer: string): Steps<{ wanted: Map<string, Known>; redir
       const fd = entry.top.layer.open(entry.top.path, OPEN_PATH);
       if (fd === null) continue;
       try {
-        if (!isPartlyLinked(fd)) continue;
+        if (!isPartly(xattrOfPath(fd, NLINK))) continue;
         const origin = xattrOfPath(fd, ORIGIN);
         const file = origin && keyOf(origin);
         if (file) wanted.set(file, { dir: layer, path: path.slice(1) });

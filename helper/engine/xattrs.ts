@@ -50,6 +50,11 @@ export function xattrOfPath(fd: number, key: Buffer): Buffer | null {
   return valueOrNull(libc().getxattr(Buffer.from(`/proc/self/fd/${fd}\0`), key, value, LIMIT));
 }
 
+/** The same of `name` in an open directory: one call instead of three. */
+export function xattrAt(dir: number, name: string, key: Buffer): Buffer | null {
+  return valueOrNull(libc().lgetxattr(Buffer.from(`/proc/self/fd/${dir}/${name}\0`, 'latin1'), key, value, LIMIT));
+}
+
 function valueOrNull(size: number): Buffer | null {
   if (size >= 0) return Buffer.from(value.subarray(0, size));
   const errno = lastErrno();
