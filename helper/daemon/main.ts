@@ -11,7 +11,7 @@ import { Layout } from '../engine/layout.ts';
 import { Limiter } from '../engine/limits.ts';
 import type { Machine } from '../engine/machine.ts';
 import { keepReserve } from '../engine/reserve.ts';
-import { openRun, openVolume } from '../engine/volume.ts';
+import { openRun, openVolume, sharesData } from '../engine/volume.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import type { Need } from '../protocol/model.ts';
 import { admitted, ROOT_INSIDE } from './owner.ts';
@@ -69,6 +69,8 @@ export async function serve(options: ServeOptions): Promise<void> {
     cgroups,
     limiter: new Limiter(cgroups),
     readsDirect: volume.kind === 'xfs' || volume.kind === 'ext4',
+    // Of ours it is known. To try, in one that is full, could fail for another reason.
+    sharesData: volume.kind === 'xfs' || (volume.kind === 'mounted' && sharesData(volume.path)),
   };
   const version = typeof TELEPORT_ENV_VERSION === 'string' ? TELEPORT_ENV_VERSION : 'dev';
   let end = (): void => {};

@@ -3,18 +3,7 @@
  * can be tried it is tried: that tells more than a version does. What takes root to find out is left out without root.
  */
 import { execFile } from 'node:child_process';
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmdirSync,
-  rmSync,
-  statfsSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, statfsSync } from 'node:fs';
 import { arch, release, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -23,8 +12,8 @@ import { findCgroup2 } from './cgroup.ts';
 import type { CheckResult } from './criu-check.ts';
 import { capabilities, kernelOptions, surroundings, systemRoot } from './doctor-facts.ts';
 import { OVERLAY_OPTIONS } from './init.ts';
-import { ficlone, mount, umount2 } from './syscalls.ts';
-import type { Volume } from './volume.ts';
+import { mount, umount2 } from './syscalls.ts';
+import { sharesData, type Volume } from './volume.ts';
 
 export interface Patient {
   /** Where the state stands or is to stand. */
@@ -209,7 +198,7 @@ function volume({ path, kind }: Volume): Need {
   const need = { id: 'volume', title: 'State volume' };
   const { bavail, blocks, bsize } = statfsSync(path);
   const free = bavail / blocks;
-  const shared = canShare(path);
+  const shared = sharesData(path);
   const detail = `${kind} at ${path}, ${gib(bavail * bsize)} of ${gib(blocks * bsize)} free, ${shared ? 'shares data between copies' : 'copies data'}`;
   if (free < 0.1)
     return {
@@ -228,26 +217,6 @@ function volume({ path, kind }: Volume): Need {
       remedy: 'apt-get install xfsprogs, then remove the volume to have it made anew',
     };
   return { ...need, status: 'ok', detail };
-}
-
-function canShare(path: string): boolean {
-  const place = mkdtempSync(join(path, '.doctor-'));
-  try {
-    writeFileSync(join(place, 'a'), 'x');
-    const from = openSync(join(place, 'a'), 'r');
-    const to = openSync(join(place, 'b'), 'w');
-    try {
-      ficlone(to, from);
-      return true;
-    } catch {
-      return false;
-    } finally {
-      closeSync(from);
-      closeSync(to);
-    }
-  } finally {
-    rmSync(place, { recursive: true, force: true });
-  }
 }
 
 function gib(bytes: number): string {

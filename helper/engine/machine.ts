@@ -20,4 +20,6 @@ export interface Machine {
    * is read time and again had better be kept.
    */
   readsDirect: boolean;
+  /** Copies of files share their data, so that to copy one costs the same whatever its size. */
+  sharesData: boolean;
 }

@@ -3,12 +3,25 @@
  * lowers apart from the host's root file system, which overlayfs demands.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, statfsSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { TeleportError } from '../protocol/errors.ts';
 import { FEATURE_CACHE_DIR } from './criu-check.ts';
 import { makeFolder } from './make-folder.ts';
+import { ficlone } from './syscalls.ts';
 
 const run = promisify(execFile);
 
@@ -97,6 +110,27 @@ function kindOf(mount: { type: string; source: string } | null): VolumeKind {
   if (mount?.type === 'tmpfs') return 'tmpfs';
   if (mount?.source.startsWith('/dev/loop') && (mount.type === 'xfs' || mount.type === 'ext4')) return mount.type;
   return 'mounted';
+}
+
+/** Whether a copy of a file shares its data (reflinks): tried, as XFS and btrfs can be made without. */
+export function sharesData(path: string): boolean {
+  const place = mkdtempSync(join(path, '.sharing-'));
+  try {
+    writeFileSync(join(place, 'a'), 'x');
+    const from = openSync(join(place, 'a'), 'r');
+    const to = openSync(join(place, 'b'), 'w');
+    try {
+      ficlone(to, from);
+      return true;
+    } finally {
+      closeSync(from);
+      closeSync(to);
+    }
+  } catch {
+    return false;
+  } finally {
+    rmSync(place, { recursive: true, force: true });
+  }
 }
 
 /** A tmpfs for CRIU's /run, shared by all daemons of the machine. */

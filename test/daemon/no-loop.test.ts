@@ -103,6 +103,26 @@ describe('without loop devices', function () {
     assert.ok(bytes > whole.bytes / 2, `${bytes} bytes are there once more`);
   });
 
+  it('does not copy much data there, but rotates', async () => {
+    await begin(() => WITHOUT_LOOPS);
+    const sandbox = (await connection.request('sandbox/create', { workspace: ws })).sandbox.id;
+    const head = async () => (await connection.request('sandbox/get', { sandbox })).sandbox.head;
+    const run = async (line: string): Promise<string> => {
+      const { output } = await connection.request('run', { sandbox, line, checkpoint: false });
+      return Buffer.from(output, 'base64').toString();
+    };
+    const first = await head();
+    await run('X=5; head -c 1M /dev/urandom > file');
+    await connection.request('checkpoint/create', { sandbox });
+    assert.equal(await head(), first);
+    await run('head -c 120M /dev/zero > file');
+    const { checkpoint } = await connection.request('checkpoint/create', { sandbox });
+    assert.notEqual(await head(), first);
+    await run('echo > file');
+    await connection.request('checkpoint/rollback', { sandbox, checkpoint: checkpoint.id, discard: true });
+    assert.equal(await run('echo $X $(stat -c %s file)'), '5 125829120\n');
+  });
+
   it('takes the file system that somebody mounted there', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'teleport-own-'));
     const image = join(folder, 'image');
