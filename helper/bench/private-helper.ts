@@ -46,11 +46,7 @@ export class PrivateHelper {
    * @param program how this very command line is run: node's arguments before `serve`
    * @param signal aborted, whoever waits for an answer of it is told that there comes none
    */
-  static async start(
-    program: string[],
-    signal: AbortSignal,
-    env: Record<string, string> = {},
-  ): Promise<PrivateHelper> {
+  static async start(program: string[], signal: AbortSignal, env: Record<string, string> = {}): Promise<PrivateHelper> {
     if (process.geteuid?.() !== 0)
       throw new TeleportError('notRoot', 'the benchmark starts a helper of its own and so needs root', {
         hint: 'sudo npm run bench',

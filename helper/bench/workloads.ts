@@ -12,6 +12,7 @@ import { plainCriu } from './peers/plain-criu.ts';
 import { runc } from './peers/runc.ts';
 import { Peers, type Way } from './peers/turn.ts';
 import { restarts } from './restarts.ts';
+import { rotation } from './rotation.ts';
 import { middle, type Row } from './row.ts';
 import { deep, mcts, wide } from './searches.ts';
 import { medianSteps, round, type Summary } from './stats.ts';
@@ -399,5 +400,6 @@ export const WORKLOADS: Record<string, (bench: Bench) => Promise<void>> = {
   mcts,
   upkeep,
   'copy-in': copyInWorkload,
+  rotation,
   costs,
 };

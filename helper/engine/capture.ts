@@ -24,8 +24,12 @@ import { noteRotation, rejoin } from './rotation.ts';
 import { round, type Steps } from './steps.ts';
 import { bytesBelow, countEntries, moveChildren, removeTree } from './trees.ts';
 
-/** Above that many entries rotating stops the payload for a shorter time than copying (measured: they cross at 500-700). */
-const ROTATE_ABOVE = 600;
+/**
+ * From that many entries on rotating stops the payload for a shorter time than copying. Of a shell and a counter, until the successor
+ * runs, ms copied/rotated, median and least (the bench's `rotation`, a busy machine): 300 files 40/99, 26/51; 600 77/75, 31/40;
+ * 1,000 85/81, 49/35; 3,000 218/116, 154/65. The variable is for that, and for tests.
+ */
+const ROTATE_ABOVE = Number(process.env.TELEPORT_ENV_ROTATE_ABOVE ?? 800);
 /** Where data is not shared, so many bytes of it take as long as one entry (64 MB in 30-40 ms, of 600 files each 50-90 µs). */
 const BYTES_AS_ONE = 100_000;
 /** By then a process that could not go on has ended. */

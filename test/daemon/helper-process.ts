@@ -69,7 +69,8 @@ export class HelperProcess {
   private connections: Connection[] = [];
   /** Holds the word of the fault to come (helper/engine/fault.ts), where the daemon was started with faults. */
   readonly fault = join(this.dir, 'fault');
-  private env: Record<string, string> = {};
+  /** Tests that want a rotation make some hundred files, whatever number is the best outside of them. */
+  private env: Record<string, string> = { TELEPORT_ENV_ROTATE_ABOVE: '600' };
   private prefix: string[] = [];
   private measured = false;
 
