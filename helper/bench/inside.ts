@@ -104,3 +104,16 @@ export function filesSum(moving: string[]): string {
   const found = `find . -type f ${others}`;
   return `{ ${found} -printf '%p %m %s\\n'; ${found} -size +0 -exec sha256sum {} +; } | LC_ALL=C sort | sha256sum`;
 }
+
+/** argv: a file. Counts in memory as fast as it can, and writes there every 50 ms how far it is. */
+export const BUSY_PY = `import sys, time
+n = 0
+told = time.monotonic()
+while True:
+    for _ in range(2000):
+        n += 1
+    if time.monotonic() - told > 0.05:
+        told = time.monotonic()
+        with open(sys.argv[1], 'r+') as f:
+            f.write('%016d\\n' % n)
+`;

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Checkpoint, StepTime } from '../protocol/model.ts';
 import { bareMessage } from './bare-message.ts';
 import { add, type Bench, type Goal, weight } from './bench.ts';
+import { burden } from './burden.ts';
 import { AFTER_A_REST, AT_ONCE, BARE_MESSAGE } from './causes.ts';
 import { copyInWorkload } from './copy-in.ts';
 import { costs } from './costs.ts';
@@ -401,5 +402,6 @@ export const WORKLOADS: Record<string, (bench: Bench) => Promise<void>> = {
   upkeep,
   'copy-in': copyInWorkload,
   rotation,
+  burden,
   costs,
 };
