@@ -122,7 +122,7 @@ export async function withHelpers(
     for (const env of envs) helpers.push(await PrivateHelper.start(program, signal, env));
     await work(helpers);
   } finally {
-    for (const helper of helpers) await helper.stop();
+    await Promise.all(helpers.map((helper) => helper.stop()));
   }
 }
 
