@@ -27,11 +27,15 @@ import { bytesBelow, countEntries, moveChildren, removeTree } from './trees.ts';
 /**
  * From that many entries on rotating stops the payload for a shorter time than copying. Of a shell and a counter, until the successor
  * runs, ms copied/rotated, median and least (the bench's `rotation`, a busy machine): 300 files 40/99, 26/51; 600 77/75, 31/40;
- * 1,000 85/81, 49/35; 3,000 218/116, 154/65. The variable is for that, and for tests.
+ * 1,000 85/81, 49/35; 3,000 218/116, 154/65.
  */
-const ROTATE_ABOVE = Number(process.env.TELEPORT_ENV_ROTATE_ABOVE ?? 800);
+const ROTATE_ABOVE = 800;
+/** For that, and for tests: then memory counts for nothing. */
+const FIXED_ABOVE = process.env.TELEPORT_ENV_ROTATE_ABOVE;
 /** Where data is not shared, so many bytes of it take as long as one entry (64 MB in 30-40 ms, of 600 files each 50-90 µs). */
 const BYTES_AS_ONE = 100_000;
+/** To restore a successor, which stands still until then, takes as long for each MB of its memory as to copy so many entries (0.4-0.5 ms). */
+const ENTRIES_FOR_A_MB = 8;
 /** By then a process that could not go on has ended. */
 const LAST_MOMENTS_MS = 50;
 /** A dump is tried that often where something is in the way that passes by itself, and that long after. */
@@ -101,7 +105,7 @@ async function captureOnce(
   // A successor would lose the connections to the outside.
   const mayRotate = way === 'auto' && !reachesOutside(live.pid);
   const since = live.writes.since;
-  let rotate = way === 'rotate' || (mayRotate && (await weightOf(machine, from.upper)) >= ROTATE_ABOVE);
+  let rotate = way === 'rotate' || (mayRotate && (await isSoonerMoved(machine, live, from.upper)));
   faultPoint('capture:begun', live.pid);
   const index = join(from.work, 'index');
   let still = performance.now();
@@ -204,11 +208,32 @@ async function captureOnce(
   }
 }
 
-/** What it takes to copy the upper directory, in entries; no more than decides. */
-async function weightOf({ sharesData }: Machine, upper: string): Promise<number> {
-  const entries = countEntries(upper, ROTATE_ABOVE);
-  if (sharesData || entries >= ROTATE_ABOVE) return entries;
+/** Whether the payload stands still for a shorter time when its files are moved and it is restored on them, than when they are copied. */
+async function isSoonerMoved(machine: Machine, live: Live, upper: string): Promise<boolean> {
+  const least = Number(FIXED_ABOVE ?? ROTATE_ABOVE);
+  if ((await weightOf(machine, upper, least)) < least) return false;
+  if (FIXED_ABOVE !== undefined) return true;
+  const above = least + ENTRIES_FOR_A_MB * residentMb(live);
+  return (await weightOf(machine, upper, above)) >= above;
+}
+
+/** What it takes to copy the upper directory, in entries, as far as that is below `limit`. */
+async function weightOf({ sharesData }: Machine, upper: string, limit: number): Promise<number> {
+  const entries = countEntries(upper, Math.ceil(limit));
+  if (sharesData || entries >= limit) return entries;
   return entries + (await inSlices(bytesBelow(upper))) / BYTES_AS_ONE;
+}
+
+/** proc_pid_statm(5): the second figure is resident pages. */
+function residentMb(live: Live): number {
+  const pages = live.cgroup.pids().reduce((sum, pid) => {
+    try {
+      return sum + Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]);
+    } catch {
+      return sum; // it ended meanwhile
+    }
+  }, 0);
+  return (pages * libc().getpagesize()) / 2 ** 20;
 }
 
 /** A process of the payload: its pid on the host and inside, and what it is. */

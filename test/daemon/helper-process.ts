@@ -77,7 +77,7 @@ export class HelperProcess {
   /**
    * @param volumeBytes of the state volume; sparse
    * @param options `within`: a command that ends by becoming the one given to it, in surroundings that it made. `measured`: its
-   * memory is looked at, of which source maps take 20 MB from the first error on
+   * memory is looked at, of which source maps take 20 MB from the first error on. `ownWay`: whether it copies or rotates is left to it
    */
   static async start(
     volumeBytes = 4 * 1024 ** 3,
@@ -85,6 +85,7 @@ export class HelperProcess {
       faults?: boolean;
       standbys?: number;
       measured?: boolean;
+      ownWay?: boolean;
       /** Path of another CRIU than ours. */
       criu?: string;
       within?: (helper: HelperProcess) => string[];
@@ -95,6 +96,7 @@ export class HelperProcess {
     helper.measured = options.measured ?? false;
     if (options.faults) helper.env.TELEPORT_ENV_FAULT = helper.fault;
     if (options.standbys !== undefined) helper.env.TELEPORT_ENV_STANDBYS = String(options.standbys);
+    if (options.ownWay) delete helper.env.TELEPORT_ENV_ROTATE_ABOVE;
     if (options.criu) helper.env.TELEPORT_ENV_CRIU = options.criu;
     await helper.run(volumeBytes);
     return helper;

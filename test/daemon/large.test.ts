@@ -136,3 +136,37 @@ describe('a large memory with threads', () => {
     assert.ok(read() < 1 << 20, `${read()} bytes, compared`);
   });
 });
+
+describe('many files beside much memory', function () {
+  this.timeout(120_000);
+  let helper: HelperProcess;
+  let ws: string;
+  before(async function () {
+    needsMachine(this);
+    helper = await HelperProcess.start(undefined, { ownWay: true });
+    ws = workspace({ a: '' });
+  });
+  after(async () => {
+    await helper?.stop();
+    if (ws) rmSync(ws, { recursive: true, force: true });
+  });
+
+  it('are copied where to restore the memory would stop it for longer, and moved where not', async () => {
+    const connection = await helper.connect();
+    const { sandbox } = await connection.request('sandbox/create', { workspace: ws });
+    const head = async () => (await connection.request('sandbox/get', { sandbox: sandbox.id })).sandbox.head;
+    /** Whether the branch was replaced. */
+    const rotates = async (line: string) => {
+      const before = await head();
+      await connection.request('run', { sandbox: sandbox.id, line, checkpoint: false });
+      await connection.request('checkpoint/create', { sandbox: sandbox.id });
+      return (await head()) !== before;
+    };
+    const hold = `python3 -c "import time; x = b'x' * (200 << 20); open('held', 'w'); time.sleep(1000)" & while [ ! -e held ]; do sleep 0.1; done`;
+    assert.equal(await rotates('mkdir one; touch one/{1..600}'), false);
+    assert.equal(await rotates('mkdir two; touch two/{1..600}'), true, 'of 1,200, a shell alone');
+    assert.equal(await rotates(`${hold}; mkdir three; touch three/{1..1200}`), false, 'of 1,200, with 200 MB');
+    assert.equal(await rotates('mkdir four; touch four/{1..3000}'), true, 'of 4,200, with 200 MB');
+    assert.equal(await rotates('true'), false);
+  });
+});
