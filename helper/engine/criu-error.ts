@@ -3,7 +3,7 @@ import type { Explanation } from './criu-log.ts';
 /**
  * - `notStarted`: CRIU (or the command before it) is not there or ended at once
  * - `refused`: CRIU says no; `message` tells why, in its log's words and in ours
- * - `crashed`: CRIU ended in the middle, or was killed by somebody else
+ * - `crashed`: CRIU ended in the middle, or it or what it restored was killed by somebody else
  * - `hook`: a hook of ours threw
  * - `aborted`, `timeout`: given up as asked. With `killed`, CRIU did not react and was killed: processes that it was dumping
  *   may be damaged.

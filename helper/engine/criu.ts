@@ -90,6 +90,8 @@ async function run(
   };
   let refused = false;
   let tooLate = false;
+  // CRIU ends the root of what it cannot restore, and takes its time: who watches that one gives up meanwhile.
+  const given = () => (!refused && saysNo(readText(logPath)) ? {} : giveUp.given());
   const onNotify = async (script: string, pid: number | undefined): Promise<boolean> => {
     root = pid ?? root;
     const goOn = await runHook(script, pid);
@@ -119,14 +121,15 @@ async function run(
     const ms = performance.now() - began;
     const pid = response.restore?.pid;
     if (response.success && !refused) return { pid, ms, logPath };
-    throw refusal(operation, { logPath, stderr, errno: response.errno, ...giveUp.given(), hookFailure });
+    throw refusal(operation, { logPath, stderr, errno: response.errno, ...given(), hookFailure });
   } catch (error) {
     if (error instanceof CriuError) throw error;
     if (error instanceof NoAnswer) {
       // A restore that was killed leaves its root waiting for CRIU for ever.
       if (error.killed && operation === 'restore' && root !== undefined) killQuietly(root);
-      if (tooLate) throw refusal(operation, { logPath, stderr: error.stderr, ...giveUp.given(), hookFailure });
-      throw lost(operation, error, { logPath, ...giveUp.given() });
+      const saidNo = error.killed && giveUp.reason() && !given().given;
+      if (tooLate || saidNo) throw refusal(operation, { logPath, stderr: error.stderr, ...given(), hookFailure });
+      throw lost(operation, error, { logPath, ...given() });
     }
     if (options.signal?.aborted)
       throw new CriuError('aborted', operation, `The ${operation} was cancelled before it began.`, { cause: error });
@@ -138,6 +141,13 @@ async function run(
     for (const fd of folders) closeSync(fd);
   }
 }
+
+/** A restore failed by what CRIU found, not because somebody ended what it restored: of its own kills CRIU tells nothing. */
+function saysNo(log: string): boolean {
+  return /\bRestoring FAILED\b/.test(log) && !KILLED.test(log);
+}
+
+const KILLED = /\bkilled by signal 9\b/;
 
 function toOpts(options: CriuOptions): Partial<Opts> {
   const { imagesDir, workDir, logFile, timeoutMs, killAfterMs, signal, emptyNetNs, networkLock, logLevel, ...same } =
@@ -199,7 +209,8 @@ function refusal(operation: CriuError['operation'], at: Circumstances): CriuErro
       at.given === 'timeout' ? `The ${operation} took too long and was undone.` : `The ${operation} was cancelled.`;
     return new CriuError(at.given, operation, text, more);
   }
-  const explanation = explain(`${readText(at.logPath)}\n${at.stderr ?? ''}`);
+  const log = readText(at.logPath);
+  const explanation = explain(`${log}\n${at.stderr ?? ''}`);
   if (explanation.reason === 'outsideFile' && explanation.pid !== undefined && holdsQueue(explanation.pid)) {
     explanation.resource = 'a POSIX message queue';
     explanation.summary = `Process ${explanation.pid} has a POSIX message queue open, which cannot be saved.`;
@@ -213,7 +224,8 @@ function refusal(operation: CriuError['operation'], at: Circumstances): CriuErro
   }
   const command = explanation.pid === undefined ? undefined : commandOf(explanation.pid);
   const who = command ? ` Process ${explanation.pid} is "${command}".` : '';
-  return new CriuError('refused', operation, `CRIU's ${operation} failed: ${explanation.summary}${who}`, {
+  const code = operation === 'restore' && KILLED.test(log) ? 'crashed' : 'refused';
+  return new CriuError(code, operation, `CRIU's ${operation} failed: ${explanation.summary}${who}`, {
     ...more,
     explanation,
     command,

@@ -116,6 +116,21 @@ describe('a CRIU without our patches', function () {
     }
   });
 
+  it('tells what it cannot restore: a connection over loopback', async () => {
+    const program = `import socket, time
+listening = socket.create_server(('127.0.0.1', 0))
+one = socket.create_connection(listening.getsockname())
+other = listening.accept()
+open('connected', 'w').close()
+time.sleep(1000)`;
+    await run(`python3 -c "${program}" & until [ -e connected ]; do sleep 0.02; done`);
+    const id = await checkpoint();
+    await assert.rejects(settled(id), /TCP connections here: it needs our patch/);
+    assert.equal(await run('jobs -r | grep -c create_server'), '1', 'the head goes on');
+    await connection.request('checkpoint/rollback', { sandbox, checkpoint: moments[0]!.id, discard: true });
+    assert.equal(await state(), moments[0]!.state);
+  });
+
   it('is said by the doctor to carry less', async () => {
     const { needs } = await connection.request('doctor', {});
     const need = needs.find(({ id }) => id === 'criu')!;

@@ -3,6 +3,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Cgroup, findCgroup2 } from '../../helper/engine/cgroup.ts';
 import { CriuError, type CriuLaunch, check, dump, explain, type Hooks, restore } from '../../helper/engine/criu.ts';
 import { asCriu, decodeResponse, encodeRequest, RequestType } from '../../helper/engine/criu-rpc.ts';
@@ -377,6 +378,32 @@ describe('the real CRIU', function () {
     const error = await refused(dump(deaf, { imagesDir: work, pid: 1, timeoutMs: 20, killAfterMs: 20 }));
     assert.deepEqual([error.code, error.killed], ['timeout', true]);
     assert.match(error.message, /may be damaged/);
+  });
+
+  it('has refused what it said no to, though it was given up while it cleared away; not where somebody ended that', async () => {
+    const log = join(work, 'restore.log');
+    const found = "Error (soccr/soccr.c:94): Can't turn TCP repair mode ON: Operation not permitted";
+    const end = 'Error (criu/cr-restore.c:2331): Restoring FAILED.';
+    const killed = 'Error (criu/cr-restore.c:1273): 1 killed by signal 9: Killed';
+    // As protocol buffers: type = restore, success = false.
+    const answers = `sleep 0.1; printf '\\010\\002\\020\\000' >&3`; // as protocol buffers: type = restore, success = false
+    const stays = 'exec sleep 60';
+    for (const [lines, then, givesUp, code] of [
+      [[found, end], answers, false, 'refused'],
+      [[found, end], answers, true, 'refused'],
+      [[found, end], stays, true, 'refused'],
+      [[killed, end], answers, false, 'crashed'],
+      [[killed, end], answers, true, 'aborted'],
+      [[killed, end], stays, true, 'aborted'],
+    ] as const) {
+      const script = `dd count=1 bs=64k <&3 >&2 2>&-; printf '%s\\n' "$@" > ${log}.new; mv ${log}.new ${log}; ${then}`;
+      const stop = new AbortController();
+      const slow: CriuLaunch = { binary, prefix: ['/bin/sh', '-c', script, 'sh', ...lines] };
+      const restored = refused(restore(slow, { imagesDir: work, signal: stop.signal, killAfterMs: 500 }));
+      while (!existsSync(log)) await sleep(5);
+      if (givesUp) stop.abort();
+      assert.equal((await restored).code, code, `${lines}, then ${then}, given up: ${givesUp}`);
+    }
   });
 
   it('leaves nothing behind when a restore is cancelled', async () => {
