@@ -18,6 +18,7 @@ export class Rig {
   connection!: Connection;
   sandbox = '';
   private readonly uid: number;
+  private makesStandbys = true;
   private relay: ChildProcess | null = null;
 
   private constructor(helper: HelperProcess, uid: number) {
@@ -32,6 +33,7 @@ export class Rig {
    */
   static async make(uid = 0, fill: (workspace: string) => void = () => {}, standbys?: number): Promise<Rig> {
     const rig = new Rig(await HelperProcess.start(8 * 1024 ** 3, { standbys }), uid);
+    rig.makesStandbys = standbys !== 0;
     try {
       fill(rig.workspace);
       if (uid) rig.helper.admit(uid);
@@ -154,22 +156,18 @@ export class Rig {
   }
 
   /**
-   * A rollback that finds no standby. One that came to be meanwhile is used up, and it is done again.
+   * A rollback that finds its standby dead: were there none, one might just be begun.
    * @param begun when the CRIU was that restores
    */
   async coldRollback(checkpoint: string, begun: 'ahead' | 'on demand' = 'ahead'): Promise<void> {
-    for (let tries = 0; tries < 5; tries++) {
-      await this.aheadOnce();
-      await this.killStandbys(checkpoint);
-      if (begun === 'on demand') await this.killAhead();
-      const ahead = this.ahead();
-      const { path, head } = await this.move(checkpoint);
-      if (path === 'warm') continue;
-      // A branch has the number that its CRIU was begun with.
-      assert.equal(ahead.includes(head), begun === 'ahead', `${head} is one of ${ahead}, whose CRIU was begun ahead`);
-      return;
-    }
-    assert.fail('a standby was there each time');
+    if (this.makesStandbys) await this.killStandby(checkpoint);
+    await this.aheadOnce();
+    if (begun === 'on demand') await this.killAhead();
+    const ahead = this.ahead();
+    const { path, head } = await this.move(checkpoint, []);
+    assert.equal(path, 'cold', 'way of the rollback');
+    // A branch has the number that its CRIU was begun with.
+    assert.equal(ahead.includes(head), begun === 'ahead', `${head} is one of ${ahead}, whose CRIU was begun ahead`);
   }
 
   rollbackBy(way: 'warm' | 'cold', checkpoint: string): Promise<void> {
@@ -230,18 +228,14 @@ export class Rig {
     return this.groups(this.helper.liveBranches()).filter((group) => !shown.includes(this.idOf(group)));
   }
 
-  /** Of others none: the helper would not make another before it has tried that one. */
-  private async killStandbys(checkpoint: string): Promise<void> {
-    for (const group of await this.standbys()) {
-      await until(() => !isBeingRestored(group), 'a standby that stands still');
-      if (this.standsFor(group) !== checkpoint) continue;
-      try {
-        writeFileSync(join(group, 'cgroup.kill'), '1');
-      } catch (error) {
-        // It has just ended: of a head that was left, as a rule.
-        if (!/^(ENOENT|ENODEV)$/.test((error as NodeJS.ErrnoException).code ?? '')) throw error;
-      }
-    }
+  /** The oldest, which is taken first. The helper makes no other in its place before it has tried it. */
+  private async killStandby(checkpoint: string): Promise<void> {
+    await this.standsBy(checkpoint);
+    const groups = (await this.standbys()).filter((group) => this.standsFor(group) === checkpoint);
+    const number = (group: string) => Number(this.idOf(group).slice(1));
+    const [oldest] = groups.sort((one, other) => number(one) - number(other));
+    await until(() => !isBeingRestored(oldest!), 'a standby that stands still');
+    writeFileSync(join(oldest!, 'cgroup.kill'), '1');
   }
 
   async fork(checkpoint: string): Promise<string> {
