@@ -1,11 +1,12 @@
 /**
- * What the README says of speed, made from docs/bench.json.
+ * What the README says of speed, docs/bench.md and docs/bench.svg, made from docs/bench.json.
  *
  *   tsx scripts/readme-bench.ts           writes it
  *   tsx scripts/readme-bench.ts --check   fails where it is not up to date
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { toMarkdown, toSvg } from '../helper/bench/report.ts';
 import { middle, type Report, type Row } from '../helper/bench/row.ts';
 
 const root = resolve(__dirname, '..');
@@ -102,8 +103,15 @@ const from = before.indexOf(BEGIN) + BEGIN.length;
 const to = before.indexOf(END);
 if (from < BEGIN.length || to < from) throw new Error('README.md has no place for it');
 const after = `${before.slice(0, from)}${words(report)}${before.slice(to)}`;
-if (!process.argv.includes('--check')) writeFileSync(file, after);
-else if (after !== before) {
-  process.stderr.write('README.md says other figures than docs/bench.json: npx tsx scripts/readme-bench.ts\n');
-  process.exitCode = 1;
+const made: [path: string, text: string][] = [
+  [file, after],
+  [join(root, 'docs/bench.md'), toMarkdown(report)],
+  [join(root, 'docs/bench.svg'), toSvg(report)],
+];
+for (const [path, text] of made) {
+  if (!process.argv.includes('--check')) writeFileSync(path, text);
+  else if (readFileSync(path, 'utf8') !== text) {
+    process.stderr.write(`${path} says other figures than docs/bench.json: npx tsx scripts/readme-bench.ts\n`);
+    process.exitCode = 1;
+  }
 }

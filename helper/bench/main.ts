@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
+import { version } from '../client/version.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import type { Bench } from './bench.ts';
 import { explainMisses } from './causes.ts';
@@ -54,8 +55,12 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
       loadAverage: round(loadavg()[0]!),
     },
     date: new Date().toISOString(),
+    code: codeOf(),
     loads: { ...earlier?.loads },
-    rows: [...(earlier?.rows ?? [])],
+    rows: (earlier?.rows ?? []).map((row) => ({
+      ...row,
+      at: row.at ?? { date: earlier!.date, code: earlier!.code ?? 'that it does not tell' },
+    })),
     leftOut: [...(earlier?.leftOut ?? [])],
   };
   const { program, rounds, seedCheckout, say, signal } = options;
@@ -102,6 +107,7 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
     }
     await helper.stop();
   }
+  for (const row of report.rows) row.at ??= { date: report.date, code: report.code! };
   report.rows = newest(report.rows);
   report.leftOut = newest(report.leftOut).filter((left) => !report.rows.some((row) => keyOf(row) === keyOf(left)));
   explainMisses(report.rows);
@@ -115,6 +121,19 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
     if (report.rows.some((r) => r.workload === 'counter')) writeFileSync(join(options.out, 'bench.svg'), toSvg(report));
   }
   return { report, text: toText(report) };
+}
+
+/** The commit, where this runs in a checkout of ours, else the version. */
+function codeOf(): string {
+  const root = join(__dirname, '..');
+  try {
+    const git = (...words: string[]): string =>
+      execFileSync('git', ['-C', root, ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+    if (git('rev-parse', '--show-toplevel') === root) return git('describe', '--always', '--dirty');
+  } catch {
+    // no git, or no checkout
+  }
+  return version();
 }
 
 const keyOf = ({ workload, figure, subject }: LeftOut | Row): string => [workload, figure, subject].join('\n');

@@ -55,9 +55,21 @@ export function toMarkdown(report: Report): string {
     ...left,
     '',
     `Measured on ${report.date.slice(0, 10)}: ${cpu}, ${cores} cores, ${memoryGb} GB, Linux ${kernel}, CRIU ${criu}. DeltaBox's published figures, other hardware, modified kernel: rollback 1.86 ms, blocking checkpoint 10.83 ms.`,
+    ...runsOf(report).flatMap((line) => ['', line]),
     ...(loads.length ? ['', `Load average as each began: ${loads.join(', ')}.`] : []),
     '',
   ].join('\n');
+}
+
+/** Which rows are of which run: only those of one compare. */
+function runsOf({ rows, date, code }: Report): string[] {
+  const runs = new Map<string, Set<string>>();
+  for (const { workload, at } of rows) {
+    const run = at ? `${at.date.slice(0, 16)}Z at ${at.code}` : code ? `${date.slice(0, 16)}Z at ${code}` : null;
+    if (run) runs.set(run, (runs.get(run) ?? new Set()).add(workload));
+  }
+  if (runs.size < 2) return [...runs.keys()].map((run) => `One run: ${run}.`);
+  return [...runs].map(([run, workloads]) => `Run of ${run}: ${[...workloads].join(', ')}.`);
 }
 
 const WIDTH = 760;

@@ -14,6 +14,8 @@ export interface Row {
   /** Processes, resident MB, files changed, depth, exactly what was run: as far as they matter. */
   context: string;
   goal?: { text: string; met: boolean } & Partial<Explanation>;
+  /** Of which run: where rows of several are in one report, they tell. */
+  at?: Run;
   /** Where the time goes: what the helper says, or what the workload measured. Medians. */
   steps?: StepTime[];
 }
@@ -23,6 +25,12 @@ export interface Explanation {
   cause: string;
   /** What it would take. */
   needs: string;
+}
+
+export interface Run {
+  date: string;
+  /** The commit (`-dirty`: and more), or the version. */
+  code: string;
 }
 
 /** What was not measured, and why: by the error that it ended with. */
@@ -44,6 +52,7 @@ export interface Report {
     loadAverage: number;
   };
   date: string;
+  code?: string;
   /** What else the machine did: its load average as each workload began. */
   loads?: Record<string, number>;
   rows: Row[];

@@ -8,9 +8,17 @@ import { COUNTER, COUNTER_PY } from './inside.ts';
 import { medianSteps, round, type Summary, summarize } from './stats.ts';
 import { type Rolled, Subject } from './subject.ts';
 
+/** No peer keeps many moments, or several branches of one alive. */
+function onlyOurs({ leftOut }: Bench, workload: string, figure: string): void {
+  const why =
+    'they keep one moment of one program: many, or several alive at once, would be what each does on counter, times as many';
+  leftOut.push({ workload, figure, subject: 'all peers', why });
+}
+
 /** The places of a long line that are gone back to, warm and cold; the last ones are behind all layers. */
 export async function deep(bench: Bench): Promise<void> {
   const workload = 'deep-1000';
+  onlyOurs(bench, workload, 'rollback to the first');
   const subject = await Subject.create(bench.helper.connection, COUNTER);
   const depth = 1000;
   try {
@@ -79,7 +87,8 @@ function busySeconds(): number {
 }
 
 export async function wide(bench: Bench): Promise<void> {
-  const subject = await Subject.create(bench.helper.connection, { 'counter.py': COUNTER_PY, reward: '1' });
+  onlyOurs(bench, 'wide-1000', 'rollouts');
+  const subject = await Subject.create(bench.helper.connection, { 'counter.py': COUNTER_PY, reward: '1\n' });
   const { connection, id: sandbox } = subject;
   try {
     await subject.run('python3 counter.py & sleep 0.2; MARK=base');
@@ -88,8 +97,9 @@ export async function wide(bench: Bench): Promise<void> {
       const begun = performance.now();
       const { branch, path } = await connection.request('branch/fork', { sandbox, checkpoint: checkpoint.id });
       const forked = performance.now();
-      const text = await subject.run('echo 2 > reward; cat reward', branch);
-      if (text.trim() !== '2') throw new Error(`a rollout's reward was ${text}`);
+      // What it begins with is the checkpoint's: another rollout's file would say 2.
+      const text = await subject.run('echo $MARK; cat reward; echo 2 > reward; cat reward', branch);
+      if (text !== 'base\n1\n2\n') throw new Error(`a rollout had ${JSON.stringify(text)}`);
       const ran = performance.now();
       await connection.request('branch/discard', { sandbox, branch });
       return [
@@ -137,6 +147,16 @@ export async function wide(bench: Bench): Promise<void> {
         goal,
       });
       bench.say(`wide-1000: ${rate}/s, ${width} at a time; ${context}`);
+      const growth = round(late / early);
+      bench.rows.push({
+        workload: 'wide-1000',
+        figure: 'times longer, the last fifth than the first',
+        subject: `ours, ${width} at a time`,
+        unit: '/s',
+        value: growth,
+        context: `medians of a rollout: ${early} ms, then ${late} ms`,
+        goal: { text: '≤ 1.2 times', met: growth <= 1.2 },
+      });
     }
   } finally {
     await subject.remove();
@@ -145,6 +165,7 @@ export async function wide(bench: Bench): Promise<void> {
 
 /** The sed trap as a tree search: a model takes 1 s an answer; what share of the rest of the time does the search cost? */
 export async function mcts(bench: Bench): Promise<void> {
+  onlyOurs(bench, 'mcts', 'time not spent waiting for the model');
   const text = '{"api_version": "v1"}\n';
   const subject = await Subject.create(bench.helper.connection, {
     'config1.json': text,
@@ -164,6 +185,8 @@ export async function mcts(bench: Bench): Promise<void> {
     await subject.run('python3 counter.py & sleep 0.2');
     interface Node {
       id: Promise<string>;
+      /** What its files hold. */
+      files: string;
       tried: number;
       visits: number;
       value: number;
@@ -174,9 +197,13 @@ export async function mcts(bench: Bench): Promise<void> {
       id.catch(() => {}); // told by whoever goes there
       return id;
     };
-    const root: Node = { id: keep(), tried: 0, visits: 0, value: 0, children: [] };
+    const look = (): Promise<string> => subject.run('grep -s . *.json ignore_me.txt || true');
+    const first = await look();
+    const root: Node = { id: keep(), files: first, tried: 0, visits: 0, value: 0, children: [] };
     await root.id;
     let waited = 0;
+    /** To see that all is right is no part of a search. */
+    let lookedMs = 0;
     const steps: StepTime[][] = [];
     const line = (action: string): string => `${action}; grep -l v2 *.json | wc -l; grep -c v1 ignore_me.txt || true`;
     const outside = actions.map((action) => outsideMs(line(action), subject.workspace));
@@ -199,22 +226,29 @@ export async function mcts(bench: Bench): Promise<void> {
       waited += answered - asked;
       await there;
       const back = performance.now();
+      const found = await look();
+      if (found !== node.files) throw new Error(`after a rollback there was ${found}, not ${node.files}`);
+      const looked = performance.now();
+      lookedMs += looked - back;
       const action = actions[node.tried++ % actions.length]!;
       const text = await subject.run(line(action));
       steps.push([
         { step: 'the rollback, where it took longer than the model', ms: back - answered },
-        { step: "the action, in the sandbox's shell", ms: performance.now() - back },
+        { step: "the action, in the sandbox's shell", ms: performance.now() - looked },
       ]);
       const [good, kept] = text.trim().split('\n').slice(-2).map(Number);
       const reward = (good! + 2 * kept!) / 4;
-      const child: Node = { id: keep(), tried: 0, visits: 0, value: 0, children: [] };
+      const looking = performance.now();
+      const files = await look();
+      lookedMs += performance.now() - looking;
+      const child: Node = { id: keep(), files, tried: 0, visits: 0, value: 0, children: [] };
       node.children.push(child);
       for (const n of [...path, child]) {
         n.visits++;
         n.value += reward;
       }
     }
-    const wall = performance.now() - begun;
+    const wall = performance.now() - begun - lookedMs;
     const share = round((100 * (wall - waited)) / wall);
     const goal = { text: '≤ 2 %', met: share <= 2 };
     const context =

@@ -88,6 +88,7 @@ export class Standbys {
   private closed = false;
   private readonly lookMs: number;
   private readonly idleMs: number;
+  private readonly now: () => number;
   private readonly together: StandbyMemory;
   /** None was made, or tried, since the last wish. */
   private untried = false;
@@ -102,13 +103,14 @@ export class Standbys {
     shop: Workshop,
     left: () => Memory,
     together: StandbyMemory,
-    { lookMs = LOOK_MS, idleMs = IDLE_MS } = {},
+    { lookMs = LOOK_MS, idleMs = IDLE_MS, now = () => performance.now() } = {},
   ) {
     this.shop = shop;
     this.left = left;
     this.together = together;
     this.lookMs = lookMs;
     this.idleMs = idleMs;
+    this.now = now;
   }
 
   /** Of memory, of those that stand by and those that are being made. */
@@ -133,7 +135,7 @@ export class Standbys {
 
   private stand(checkpoint: string, branch: Branch): void {
     this.together.add(this);
-    this.ready.push({ checkpoint, branch, since: performance.now(), bytes: this.shop.bytesOf(checkpoint) });
+    this.ready.push({ checkpoint, branch, since: this.now(), bytes: this.shop.bytesOf(checkpoint) });
     const { id } = branch; // one that is taken is to be forgotten
     setTimeout(() => {
       const rested = this.ready.find((one) => one.branch.id === id);
@@ -143,7 +145,7 @@ export class Standbys {
   }
 
   private dismiss(): void {
-    const going = new Set(dismissed(this.ready, this.wanted, performance.now(), this.left()));
+    const going = new Set(dismissed(this.ready, this.wanted, this.now(), this.left()));
     this.ready = this.ready.filter((one) => !going.has(one));
     for (const { branch } of going)
       this.shop.end(branch, 'it is not likely to be wanted, too old, or memory is scarce');

@@ -83,6 +83,17 @@ describe('the report of the benchmark', () => {
     assert.equal(svg.match(/at a load/g)?.length, 1);
   });
 
+  it('says of which code each row is, where a later run added some', () => {
+    const at = (date: string, code: string) => ({ at: { date: `${date}T10:00:00.000Z`, code } });
+    const older = { ...warm('rollback', 2), workload: 'mcts', ...at('2026-01-01', 'aaa') };
+    const newer = { ...warm('rollback', 1), ...at('2026-02-02', 'bbb-dirty') };
+    const text = (rows: Row[]) => toMarkdown({ machine, date: '2026-02-02T10:00:00.000Z', rows, leftOut: [] });
+    assert.match(text([newer]), /^One run: 2026-02-02T10:00Z at bbb-dirty\.$/m);
+    const both = text([older, newer]);
+    assert.match(both, /^Run of 2026-01-01T10:00Z at aaa: mcts\.$/m);
+    assert.match(both, /^Run of 2026-02-02T10:00Z at bbb-dirty: counter\.$/m);
+  });
+
   it('has a row for what was not measured, with the error that it ended with', () => {
     const leftOut = [
       {

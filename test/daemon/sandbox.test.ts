@@ -165,13 +165,16 @@ describe('a sandbox', () => {
     assert.equal(await code(connection.request('checkpoint/undo', { sandbox: 'nobody' })), 'unknownSandbox');
   });
 
-  it('forks live branches that do not see each other, on the same port', async () => {
+  it('forks eight branches, alive at once, that do not see each other, on the same port', async () => {
     await run('python3 -m http.server 8123 >/dev/null 2>&1 & sleep 0.5; echo base > who');
     const { checkpoint } = await connection.request('checkpoint/create', { sandbox });
     const forks = await Promise.all(
-      ['x', 'y', 'z'].map(() => connection.request('branch/fork', { sandbox, checkpoint: checkpoint.id })),
+      Array.from({ length: 8 }, () => connection.request('branch/fork', { sandbox, checkpoint: checkpoint.id })),
     );
     const ids = forks.map((f) => f.branch);
+    const alive = async () =>
+      (await connection.request('sandbox/get', { sandbox })).sandbox.branches.map(({ id }) => id);
+    assert.equal((await alive()).filter((id) => ids.includes(id)).length, 8);
     await Promise.all(ids.map((branch) => run(`echo ${branch} > who`, { branch, checkpoint: false })));
     for (const branch of ids) {
       const { text } = await run(
@@ -184,7 +187,8 @@ describe('a sandbox', () => {
     const promoted = await connection.request('branch/promote', { sandbox, branch: ids[1]!, discard: true });
     assert.equal(promoted.head, ids[1]);
     assert.equal((await run('cat who', { checkpoint: false })).text, `${ids[1]}\n`);
-    await connection.request('branch/discard', { sandbox, branch: ids[0]! });
+    for (const branch of ids.filter((id) => id !== ids[1]))
+      await connection.request('branch/discard', { sandbox, branch });
     assert.equal(await code(run('true', { branch: ids[0]!, checkpoint: false })), 'unknownBranch');
   });
 

@@ -6,6 +6,7 @@ import { runInNewContext } from 'node:vm';
 import type { Branch } from '../../helper/daemon/branch.ts';
 import { StandbyMemory, Standbys } from '../../helper/daemon/standbys.ts';
 import { type Memory, memory, readMemory } from '../../helper/engine/memory.ts';
+import { STANDBY_AGE_MS } from '../../helper/sandbox/policy.ts';
 
 describe('standbys', () => {
   const plenty: Memory = { available: 8e9, total: 16e9, stalled: 0 };
@@ -16,6 +17,8 @@ describe('standbys', () => {
   let proven: Set<string>;
   let unproven: string[];
   let bytes: number;
+  /** Time goes on by as much as a standby may age. */
+  let later: boolean;
   let together: StandbyMemory;
   let standbys: Standbys;
 
@@ -27,6 +30,7 @@ describe('standbys', () => {
     proven = new Set();
     unproven = [];
     bytes = 1e6;
+    later = false;
     together = new StandbyMemory();
     standbys = new Standbys(
       {
@@ -42,7 +46,7 @@ describe('standbys', () => {
       },
       () => left,
       together,
-      { lookMs: 50, idleMs: 30 },
+      { lookMs: 50, idleMs: 30, now: () => performance.now() + (later ? STANDBY_AGE_MS : 0) },
     );
   });
   afterEach(async () => {
@@ -143,6 +147,33 @@ describe('standbys', () => {
     left = plenty;
     await sleep(120);
     assert.deepEqual(made, ['k1']);
+  });
+
+  it('none is begun before nothing was wanted for as long as was said', async () => {
+    const begun = performance.now();
+    standbys.want(['k1'], 200);
+    await sleep(50);
+    standbys.want(['k2'], 200);
+    await until(() => made.length === 1);
+    assert.deepEqual(made, ['k2'], 'the first wish was taken back in time');
+    assert.ok(performance.now() - begun >= 248, `${performance.now() - begun} ms`);
+  });
+
+  it('are looked at now and then, though nobody wants anything: memory that is scarce, and age', async () => {
+    standbys.want(['k1', 'k2'], 0);
+    await makeAll(2);
+    left = { ...plenty, stalled: 40 };
+    await until(() => ended.length === 2);
+    left = plenty;
+    standbys.want(['k3'], 0);
+    await until(() => finish.length === 3);
+    finish[2]!();
+    await until(() => standbys.all.length === 1);
+    await sleep(120);
+    assert.equal(ended.length, 2, 'it is not old');
+    later = true;
+    await until(() => ended.length === 3);
+    assert.match(ended[2]!, /^b3: .*too old/);
   });
 
   it('none is made that would make memory scarce, nor beyond what those of all sandboxes may take together', async () => {

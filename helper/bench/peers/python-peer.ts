@@ -82,7 +82,7 @@ export class PythonPeer {
     await this.over;
     PythonPeer.alive.delete(this);
     // Its mounts, where it failed before it could undo them itself.
-    for (const path of ['sandbox/merged', 'sandbox']) spawnSync('umount', ['-q', join(this.dir, path)]);
+    for (const path of ['sandbox/merged', 'sandbox']) spawnSync('umount', ['-q', '-l', join(this.dir, path)]);
     rmSync(this.dir, { recursive: true, force: true });
   }
 }
