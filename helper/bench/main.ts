@@ -72,6 +72,7 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
   brokenOff.catch(() => {}); // it may come between two workloads
   const helper = await PrivateHelper.start(program, signal);
   let work: Promise<void> = Promise.resolve();
+  const measured = new Set<string>();
   try {
     const run: Bench = {
       helper,
@@ -85,13 +86,13 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
       say,
     };
     for (const name of options.workloads.length ? options.workloads : Object.keys(WORKLOADS)) {
-      // Of an earlier go, that is: this one tells its own.
-      for (let i = run.leftOut.length - 1; i >= 0; i--)
-        if (run.leftOut[i]!.workload === name && run.leftOut[i]!.figure === 'all') run.leftOut.splice(i, 1);
+      // What an earlier go could not measure, that is: this one tells its own.
+      for (let i = run.leftOut.length - 1; i >= 0; i--) if (run.leftOut[i]!.workload === name) run.leftOut.splice(i, 1);
       report.loads![name] = round(loadavg()[0]!);
       try {
         work = WORKLOADS[name]!(run);
         await Promise.race([work, brokenOff]);
+        measured.add(name);
       } catch (error) {
         if (signal.aborted) throw error;
         report.leftOut.push({ workload: name, figure: 'all', subject: 'ours', why: (error as Error).message });
@@ -107,6 +108,8 @@ export async function bench(options: BenchOptions): Promise<{ report: Report; te
     }
     await helper.stop();
   }
+  // All rows of a workload are of one run.
+  report.rows = report.rows.filter(({ workload, at }) => !(at && measured.has(workload)));
   for (const row of report.rows) row.at ??= { date: report.date, code: report.code! };
   report.rows = newest(report.rows);
   report.leftOut = newest(report.leftOut).filter((left) => !report.rows.some((row) => keyOf(row) === keyOf(left)));

@@ -28,8 +28,8 @@ export async function restarts(bench: Bench): Promise<void> {
         await peer.begin();
         ways.push(...asks.map((way) => ({ ...way, peer })));
       } catch (error) {
-        bench.leftOut.push({ workload: 'counter', figure, subject: name, why: (error as Error).message });
-        bench.say(`counter: ${figure}, ${name}: ${(error as Error).message}`);
+        bench.leftOut.push({ workload: 'restart', figure, subject: name, why: (error as Error).message });
+        bench.say(`restart: ${figure}, ${name}: ${(error as Error).message}`);
       }
     };
     await join('runc', runc(bench.criuDir), [
@@ -51,9 +51,9 @@ export async function restarts(bench: Bench): Promise<void> {
         if (way.ask !== 'restart' || way.subject === 'runc' || i < FEW) times.push((await way.peer.ask(way.ask))[0]);
     }
     const context = 'in turn with restarts of containers';
-    add(bench, { workload: 'counter', figure: 'rollback, in place of a restart', subject: 'ours', context }, ours);
+    add(bench, { workload: 'restart', figure: 'rollback, in place of a restart', subject: 'ours', context }, ours);
     for (const [way, times] of theirs)
-      add(bench, { workload: 'counter', figure, subject: way.subject, context: way.ran }, times);
+      add(bench, { workload: 'restart', figure, subject: way.subject, context: way.ran }, times);
   } finally {
     for (const peer of peers) await peer.end();
     await subject.remove();

@@ -438,6 +438,15 @@ export class Branches {
     return needed;
   }
 
+  /** After a restart, when nobody knows what was asked for lately: what stands by is what is wanted, until something is asked for. */
+  resume(): void {
+    if (!this.state.record.head) return;
+    this.standbys.want(
+      this.standbys.all.map(({ record }) => record.base),
+      AFTER_REPLY_MS,
+    );
+  }
+
   /** Standbys for what is likely to be wanted next. */
   refill(): void {
     if (this.state.removed || !this.state.record.head) return;

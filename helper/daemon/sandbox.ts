@@ -176,7 +176,7 @@ export class Sandbox {
       current,
       undo: this.state.record.undo.filter((id) => this.catalogue.tree.has(id)),
     });
-    this.branches.refill(); // else those that stand by already would be wanted by nobody
+    this.branches.resume();
   }
 
   /**

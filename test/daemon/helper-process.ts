@@ -17,6 +17,7 @@ import { buildSync } from 'esbuild';
 import { Connection } from '../../helper/client/connection.ts';
 import { HELPER_NODE_FLAGS } from '../../helper/client/start.ts';
 import { Cgroup, findCgroup2, groupName } from '../../helper/engine/cgroup.ts';
+import { loopsOf } from './census.ts';
 
 const root = resolve(__dirname, '../..');
 
@@ -221,11 +222,18 @@ export class HelperProcess {
       .filter((path) => path.startsWith(this.dir));
   }
 
-  /** As after a reboot: every process gone, nothing mounted. */
-  async powerOff(): Promise<void> {
+  /**
+   * As after a reboot: every process gone, nothing mounted.
+   * @param lose what the state volume has in memory only, and its log, too
+   */
+  async powerOff({ lose = false } = {}): Promise<void> {
     await this.kill();
+    if (lose) execFileSync('xfs_io', ['-x', '-c', 'shutdown', join(this.state, 'volume')]);
     await endGroups(this.state);
     for (const path of this.mounts().reverse()) execFileSync('umount', [path]);
+    // Namespaces that are still being taken down hold a file system that was lost.
+    for (const deadline = Date.now() + 10_000; lose && loopsOf(this.dir).length; await sleep(20))
+      if (Date.now() > deadline) throw new Error(`${loopsOf(this.dir)} is held still`);
   }
 
   async stop(): Promise<void> {

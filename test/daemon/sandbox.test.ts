@@ -316,6 +316,28 @@ describe('a sandbox', () => {
     assert.equal((await run('echo $X; cat kept; jobs -r | wc -l', { checkpoint: false })).text, '12\nkept\n1\n');
   });
 
+  it('has what it said is durable after the power failed that very moment', async () => {
+    const durable = new Promise<void>((done) =>
+      connection.on('checkpoint/changed', ({ checkpoint }) => {
+        if (checkpoint.note === 'the power fails' && checkpoint.state.durable) done();
+      }),
+    );
+    await run('X=13; head -c 3000000 /dev/urandom > random; sha256sum random > sum; sleep 1000 &', {
+      checkpoint: false,
+    });
+    const { checkpoint } = await connection.request('checkpoint/create', { sandbox, note: 'the power fails' });
+    await durable;
+    await helper.powerOff({ lose: true });
+    await helper.restart();
+    connection = await helper.connect();
+    await connection.request('sandbox/start', { sandbox });
+    await rollback(checkpoint.id, true);
+    assert.equal(
+      (await run('echo $X; sha256sum --check sum; jobs -r | wc -l', { checkpoint: false })).text,
+      '13\nrandom: OK\n1\n',
+    );
+  });
+
   it('refuses what is not there, and paths that lead out', async () => {
     const cases: [() => Promise<unknown>, string][] = [
       [() => connection.request('sandbox/get', { sandbox: 'nobody' }), 'unknownSandbox'],
