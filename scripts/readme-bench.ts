@@ -74,8 +74,8 @@ function missed({ rows }: Report): string {
     ({ workload, figure, subject, goal, ...row }) =>
       `- ${workload}, ${figure}, ${subject.replace('ours, ', '')}: ${digits(middle(row as Row))} (goal: ${goal!.text})`,
   );
-  if (!told.length) return `All ${goals.length} goals of ours are met in that run.`;
-  return `Of ${goals.length} goals of ours that run misses ${told.length}:\n\n${told.join('\n')}`;
+  if (!told.length) return `All ${goals.length} goals of ours are met.`;
+  return `Of ${goals.length} goals of ours ${told.length} are missed:\n\n${told.join('\n')}`;
 }
 
 function words(report: Report): string {
@@ -88,7 +88,7 @@ function words(report: Report): string {
 ${table(report, 'a checkpoint', CHECKPOINT)}
 Measured on ${date.slice(0, 10)}: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, Linux ${machine.kernel}, CRIU ${machine.criu}.
 DeltaBox's published figures, on other hardware and with a modified kernel: rollback 1.86 ms, checkpoint 10.83 ms.
-[docs/bench.md](docs/bench.md) has every row with its spread, and what a goal that is missed is due to.
+[docs/bench.md](docs/bench.md) has every row with its spread, which run it is of, and what a goal that is missed is due to.
 ${missed(report)}
 
 "Standby ready" is told from sending the request until a shell inside has answered a line that was sent along. Most of it is code that
