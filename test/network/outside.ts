@@ -33,8 +33,9 @@ export interface Ended {
 /** A name server, a stream of numbers, a web page. Argument: the address to answer names at. */
 const SERVICES = `
 import errno, http.server, select, socket, socketserver, struct, sys, threading, time
+telling = threading.Lock()
 def tell(port, how):
-    print('ended %d %s %f' % (port, how, time.time() * 1000), flush=True)
+    with telling: print('ended %d %s %f' % (port, how, time.time() * 1000), flush=True) # else two threads' lines mingle
 def why(e):
     return 'reset' if isinstance(e, (ConnectionResetError, BrokenPipeError)) else 'lost'
 class Stream(socketserver.BaseRequestHandler):
@@ -161,6 +162,7 @@ export class Outside {
         if (line === 'ready') resolve();
         const [, port, how, at] = /^ended (\d+) (\w+) ([\d.]+)$/.exec(line) ?? [];
         if (port) this.ended.push({ port: Number(port), how: how!, at: Number(at) });
+        else if (line !== 'ready') throw new Error(`the services of ${namespace} said: ${line}`);
       });
       child.once('exit', () => reject(new Error(`the services of ${namespace} did not start`)));
     });
