@@ -19,7 +19,16 @@ import type { Checkpoint } from '../protocol/model.ts';
 import { shellWord } from '../protocol/shell-word.ts';
 import { FORMAT, Manifest } from '../sandbox/records.ts';
 import type { Rotation } from '../sandbox/recovery.ts';
-import { bequeath, builtOn, layersOf, leftAlone, numberOf, reparented } from '../sandbox/tree.ts';
+import {
+  bequeath,
+  builtOn,
+  type LayerOf,
+  layersOf,
+  leftAlone,
+  numberOf,
+  reparented,
+  unsound,
+} from '../sandbox/tree.ts';
 import type { SandboxState } from './sandbox-state.ts';
 import { readRecord, writeRecord } from './store.ts';
 
@@ -182,15 +191,8 @@ export class Catalogue {
         this.spoilt(id, (error as Error).message);
       }
     }
-    for (const id of [...this.manifests.keys()]) {
-      try {
-        for (const { id: below, kind } of layersOf(this.manifests, id))
-          if (!existsSync(this.state.layout.checkpoint(below)[kind]))
-            throw new Error(`the layer of ${below} is missing`);
-      } catch (error) {
-        this.spoilt(id, (error as Error).message);
-      }
-    }
+    const there = ({ id, kind }: LayerOf): boolean => existsSync(this.state.layout.checkpoint(id)[kind]);
+    for (const [id, why] of unsound(this.manifests, there)) this.spoilt(id, why);
     for (const [id, { why }] of this.damaged) {
       this.state.around.log(`${this.state.record.id}/${id}: damaged: ${why}`);
       this.manifests.delete(id);

@@ -19,12 +19,21 @@ export function chainOf(tree: Tree, id: CheckpointId): CheckpointId[] {
   const chain: CheckpointId[] = [];
   for (let at: CheckpointId | null = id; at !== null; ) {
     const node = tree.get(at);
-    if (!node) throw new Error(`checkpoint ${at}, in need by ${id}, is missing`);
-    if (chain.length > tree.size) throw new Error(`checkpoint ${id} lies below itself`);
+    if (!node) throw new Error(brokenText(id, { missing: at }));
+    if (chain.length > tree.size) throw new Error(brokenText(id, { circle: true }));
     chain.push(at);
     at = node.base;
   }
   return chain;
+}
+
+/** What is wrong with a chain. */
+type Broken = { missing: CheckpointId } | { circle: true };
+
+function brokenText(id: CheckpointId, broken: Broken): string {
+  return 'missing' in broken
+    ? `checkpoint ${broken.missing}, in need by ${id}, is missing`
+    : `checkpoint ${id} lies below itself`;
 }
 
 export interface LayerOf {
@@ -43,6 +52,36 @@ export function layersOf(tree: Tree, id: CheckpointId): LayerOf[] {
     ...(flat < 0 ? [] : [{ id: chain[flat]!, kind: 'flat' as const }]),
     { id: root, kind: 'layer' },
   ];
+}
+
+/**
+ * Those that can't be used, and why: one that lies below is missing, or a layer that would be mounted. Each is looked at once, however
+ * many lie on it: of thousands in one line, to go down to the root from each took most of a helper's start.
+ * @param there whether that layer is on the disk
+ */
+export function unsound(tree: Tree, there: (layer: LayerOf) => boolean): Map<CheckpointId, string> {
+  /** The newest layer that is missing of those mounted for it; the root's, if that is; or what is wrong with its chain. */
+  const known = new Map<CheckpointId, { gap: CheckpointId | null; root: CheckpointId | null; chain?: Broken }>();
+  for (const id of tree.keys()) {
+    const above = new Set<CheckpointId>();
+    let at: CheckpointId | null = id;
+    for (; at !== null && !known.has(at) && !above.has(at) && tree.has(at); at = tree.get(at)!.base) above.add(at);
+    let below = known.get(at ?? '') ?? { gap: null, root: null };
+    if (at !== null && !known.has(at)) below = { ...below, chain: tree.has(at) ? { circle: true } : { missing: at } };
+    for (const next of [...above].reverse()) {
+      const { base, flat } = tree.get(next)!;
+      const kind = base !== null && flat ? 'flat' : 'layer';
+      const own = there({ id: next, kind }) ? null : next;
+      const root: CheckpointId | null = base === null ? own : below.root;
+      below = { chain: below.chain, root, gap: own ?? (kind === 'flat' ? root : below.gap) };
+      known.set(next, below);
+    }
+  }
+  const wrong = new Map<CheckpointId, string>();
+  for (const [id, { gap, chain }] of known)
+    if (chain) wrong.set(id, brokenText(id, chain));
+    else if (gap !== null) wrong.set(id, `the layer of ${gap} is missing`);
+  return wrong;
 }
 
 /** The line of moments that led to this one, oldest first, itself last. */

@@ -9,6 +9,7 @@ import {
   leftAlone,
   lineOf,
   reparented,
+  unsound,
 } from '../../helper/sandbox/tree.ts';
 
 /** `id<parent/base` */
@@ -59,6 +60,54 @@ describe('the tree of checkpoints', () => {
     assert.throws(() => chainOf(tree('k1<k0/k0'), 'k1'), /k0, in need by k1, is missing/);
     assert.throws(() => chainOf(tree('k1<k2/k2', 'k2<k1/k1'), 'k1'), /lies below itself/);
     assert.ok(lineOf(tree('k1<k2/k2', 'k2<k1/k1'), 'k1').length <= 3);
+  });
+
+  it('tells which are of no use, as their layers one by one would', () => {
+    const oneByOne = (of: Map<string, Collectable>, gone: ReadonlySet<string>): [string, string][] =>
+      [...of.keys()].flatMap((id): [string, string][] => {
+        try {
+          const missing = layersOf(of, id).find((layer) => gone.has(`${layer.id}/${layer.kind}`));
+          return missing ? [[id, `the layer of ${missing.id} is missing`]] : [];
+        } catch (error) {
+          return [[id, (error as Error).message]];
+        }
+      });
+    let state = 1;
+    const below = (n: number): number => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return Math.floor((state / 2 ** 32) * n);
+    };
+    const seen = { sound: 0, gap: 0, missing: 0, circle: 0 };
+    for (let round = 0; round < 300; round++) {
+      const of = tree('k0', ...Array.from({ length: 12 }, (_, i) => `k${i + 1}</k${below(i + 1)}`));
+      for (const node of of.values()) node.flat = below(4) === 0;
+      const gone = new Set([...of.keys()].flatMap((id) => [`${id}/layer`, `${id}/flat`]).filter(() => below(12) === 0));
+      if (below(3) === 0) of.delete(`k${below(13)}`);
+      const turned = of.get(`k${1 + below(12)}`);
+      if (turned && below(3) === 0) turned.base = `k${1 + below(12)}`;
+      const wrong = unsound(of, ({ id, kind }) => !gone.has(`${id}/${kind}`));
+      assert.deepEqual([...wrong].sort(), oneByOne(of, gone).sort());
+      for (const id of of.keys()) {
+        const [, kind] = /(layer|in need|itself)/.exec(wrong.get(id) ?? '') ?? [];
+        seen[kind === undefined ? 'sound' : kind === 'layer' ? 'gap' : kind === 'itself' ? 'circle' : 'missing']++;
+      }
+    }
+    for (const [kind, count] of Object.entries(seen)) assert.ok(count > 50, `${kind}: ${count}`);
+  });
+
+  it('looks at each layer once, and at each moment a few times, however deep they lie', () => {
+    const deep = tree('k0', ...Array.from({ length: 3000 }, (_, i) => `k${i + 1}<k${i}/k${i}`));
+    for (let n = 32; n < 3000; n += 32) deep.get(`k${n}`)!.flat = true;
+    let asked = 0;
+    const counted = new Map(deep);
+    counted.get = (id) => {
+      asked++;
+      return deep.get(id);
+    };
+    const layers: string[] = [];
+    assert.deepEqual([...unsound(counted, ({ id }) => layers.push(id) > 0)], []);
+    assert.deepEqual(layers, [...deep.keys()]);
+    assert.ok(asked <= 3 * deep.size, `${asked} times for ${deep.size}`);
   });
 
   it('knows what is built on what, and who inherits a deleted moment', () => {
