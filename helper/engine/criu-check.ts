@@ -1,13 +1,9 @@
 /** What this CRIU can do on this kernel: asked once, instead of found out half-way. */
 import { execFile } from 'node:child_process';
-import { statfsSync } from 'node:fs';
 import { explain } from './criu-log.ts';
 import { type CriuLaunch, NoAnswer } from './criu-process.ts';
 import { RequestType } from './criu-rpc.ts';
 import { converse } from './criu-swrk.ts';
-
-/** Where our build of CRIU keeps what it found out about the kernel (scripts/build-criu.sh). A distribution's uses /run. */
-export const FEATURE_CACHE_DIR = '/run/teleport-env';
 
 /** What this CRIU can do on this kernel. */
 export type CheckResult =
@@ -20,15 +16,13 @@ export type CheckResult =
       /** The kernel can tell written pages, so `trackMem` works. */
       memTrack: boolean;
       lazyPages: boolean;
-      /**
-       * False where CRIU's directory for its feature cache is on no tmpfs, as this process sees it: CRIU then keeps none and
-       * probes the kernel in every operation, which doubles its time (dump 20 instead of 10 ms).
-       */
-      featureCache: boolean;
     }
   | { ok: false; version: [number, number, number] | undefined; reason: string };
 
-/** Asks CRIU's version and lets it probe the kernel (about 50 ms). Never rejects: what stands in the way is the answer. */
+/**
+ * Asks CRIU's version and lets it probe the kernel (about 50 ms, unless it has kept the answer: `openRun`). Never rejects: what stands
+ * in the way is the answer.
+ */
 export async function check(launch: CriuLaunch): Promise<CheckResult> {
   const ask = { onNotify: async () => false };
   let version: [number, number, number] | undefined;
@@ -51,7 +45,6 @@ export async function check(launch: CriuLaunch): Promise<CheckResult> {
       patches,
       memTrack: response.features?.memTrack ?? false,
       lazyPages: response.features?.lazyPages ?? false,
-      featureCache: isTmpfs(patches.length > 0 ? FEATURE_CACHE_DIR : '/run'),
     };
   } catch (error) {
     const said = error instanceof NoAnswer && error.stderr ? ` It said: ${error.stderr.trim()}` : '';
@@ -72,14 +65,4 @@ function probeKernel(launch: CriuLaunch): Promise<{ ok: boolean; output: string 
       resolve({ ok: !error, output: `${stdout}\n${stderr}` });
     });
   });
-}
-
-const TMPFS_MAGIC = 0x01021994; // linux/magic.h
-
-function isTmpfs(dir: string): boolean {
-  try {
-    return statfsSync(dir).type === TMPFS_MAGIC;
-  } catch {
-    return false;
-  }
 }

@@ -16,10 +16,9 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { TeleportError } from '../protocol/errors.ts';
-import { FEATURE_CACHE_DIR } from './criu-check.ts';
 import { makeFolder } from './make-folder.ts';
 import { ficlone } from './syscalls.ts';
 
@@ -133,13 +132,23 @@ export function sharesData(path: string): boolean {
   }
 }
 
-/** A tmpfs for CRIU's /run, shared by all daemons of the machine. */
+/** Where our build of CRIU keeps what it found out about the kernel (scripts/build-criu.sh), in the folder that it sees as /run. */
+const FEATURE_CACHE_DIR = 'teleport-env';
+
+/**
+ * A tmpfs for CRIU's /run, shared by all daemons of the machine. On none other CRIU keeps what it found out about the kernel, and finds
+ * it out in every operation, which doubles its time (dump 20 instead of 10 ms). It goes with the machine's next start, so another
+ * kernel is asked anew; another CRIU does not take it.
+ */
 export async function openRun(path: string): Promise<string> {
   makeFolder(path, 0o755);
   const run = join(path, 'criu');
   makeFolder(run, 0o700);
   if (mountedAt(run)?.type !== 'tmpfs')
     await tool('mount', ['-t', 'tmpfs', '-o', 'mode=0700,size=16m', 'teleport-env', run]);
-  mkdirSync(join(run, basename(FEATURE_CACHE_DIR)), { recursive: true });
+  const cache = join(run, FEATURE_CACHE_DIR);
+  mkdirSync(cache, { recursive: true });
+  // Of a CRIU that was killed when it wrote it: none would ever keep anything again. A distribution's keeps it in /run itself.
+  for (const dir of [cache, run]) rmSync(join(dir, 'criu.kdat.tmp'), { force: true });
   return run;
 }

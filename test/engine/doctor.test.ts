@@ -13,7 +13,6 @@ const WELL: CheckResult = {
   patches: ['static', 'tcp-repair'],
   memTrack: true,
   lazyPages: true,
-  featureCache: true,
 };
 
 const OLD: CheckResult = { ok: false, version: [3, 17, 1], reason: 'Unexpected rt vDSO' };
