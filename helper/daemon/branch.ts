@@ -61,7 +61,7 @@ export class Branch {
 
   update(change: Partial<BranchRecord>): void {
     this.record = { ...this.record, ...change };
-    if (!this.retired) writeRecord(this.layout.file, this.record);
+    if (!this.retired) writeRecord(this.layout.file, this.record, { transient: true });
   }
 
   info(): BranchInfo {

@@ -290,7 +290,7 @@ export class Branches {
     branch.mode = mode;
     branch.unasked = true;
     try {
-      writeRecord(ground.layout.file, branch.record);
+      writeRecord(ground.layout.file, branch.record, { transient: true });
       faultPoint('branch:recorded', live.pid);
       if (role !== 'standby') {
         const answered = branch.sessions.start();

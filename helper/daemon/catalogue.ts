@@ -398,8 +398,8 @@ export class Catalogue {
     if (!this.manifests.has(checkpoint) || this.state.removed) return;
     manifest.sums = sums;
     if (stamp !== null) this.compared.set(checkpoint, { stamp, at: performance.now() });
+    writeRecord(this.state.layout.checkpoint(checkpoint).manifest, { ...manifest, durable: true }, { sync: true });
     manifest.durable = true;
-    writeRecord(this.state.layout.checkpoint(checkpoint).manifest, manifest, { sync: true });
     this.state.tell('checkpoint/changed', { sandbox: this.state.record.id, checkpoint: toCheckpoint(manifest) });
   }
 }

@@ -1,8 +1,10 @@
 /** Records on disk: read by schema, written whole or not at all. */
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type * as z from 'zod';
 import { faultPoint } from '../engine/fault.ts';
 import { withReserve } from '../engine/reserve.ts';
+import { writeOut } from '../engine/syscalls.ts';
 import { TeleportError } from '../protocol/errors.ts';
 
 /** @throws TeleportError `checkpointDamaged` where the file is missing, cut short or not of the schema */
@@ -22,16 +24,33 @@ export function readRecord<S extends z.ZodType>(schema: S, file: string): z.infe
   );
 }
 
-/** `sync`: it is on disk when this returns. */
-export function writeRecord(file: string, record: unknown, options: { sync?: boolean } = {}): void {
+/**
+ * Takes the place of what was there. That is not always on disk yet, but whatever is there after a power failure is whole: a file
+ * system may note the new name long before the data.
+ * @param options `sync`: it is on disk when this returns. `transient`: of what does not outlive a power failure anyway
+ */
+export function writeRecord(
+  file: string,
+  record: unknown,
+  options: { sync?: boolean; transient?: boolean } = {},
+): void {
   const part = `${file}.part`;
   const text = JSON.stringify(record, null, 1);
-  withReserve(() => writeFileSync(part, text, { mode: 0o600 }));
-  if (options.sync) {
-    const fd = openSync(part, 'r');
-    fsyncSync(fd);
-    closeSync(fd);
-  }
+  withReserve(() => {
+    writeFileSync(part, text, { mode: 0o600 });
+    if (!options.transient) during(part, writeOut);
+  });
   faultPoint('record:part');
   renameSync(part, file);
+  // The name, too: it was written with the directory or not at all.
+  if (options.sync) for (const path of [file, dirname(file)]) during(path, fsyncSync);
+}
+
+function during(path: string, work: (fd: number) => void): void {
+  const fd = openSync(path, 'r');
+  try {
+    work(fd);
+  } finally {
+    closeSync(fd);
+  }
 }

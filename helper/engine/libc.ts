@@ -45,6 +45,7 @@ const SIGNATURES = {
   syscall: ['long', ['long', 'long', 'void *', 'void *', 'long', 'long']],
   syncfs: ['int', ['int']],
   fsync: ['int', ['int']],
+  sync_file_range: ['int', ['int', 'long', 'long', 'uint']],
   flock: ['int', ['int', 'int']],
   mount: ['int', ['void *', 'void *', 'void *', 'ulong', 'void *']],
   umount2: ['int', ['void *', 'int']],

@@ -119,6 +119,17 @@ export async function syncfsAsync(path: RawPath): Promise<void> {
   }
 }
 
+/** SYNC_FILE_RANGE_WAIT_BEFORE | _WRITE | _WAIT_AFTER of linux/fs.h */
+const WRITE_OUT = 1 | 2 | 4;
+
+/**
+ * Has the data of an open file written, and no log for it: a tenth of what fsync(2) takes. XFS has then noted the file's size, so that
+ * none of what is noted later, such as a new name, is there without the data.
+ */
+export function writeOut(fd: number): void {
+  check(libc().sync_file_range(fd, 0, 0, WRITE_OUT), 'sync_file_range');
+}
+
 /** @param flags of `MS`; @param data the file system's options, at most 4095 bytes */
 export function mount(source: RawPath, target: RawPath, type: string | null, flags: number, data?: string): void {
   const kind = type === null ? null : Buffer.from(`${type}\0`);

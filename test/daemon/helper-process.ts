@@ -224,11 +224,12 @@ export class HelperProcess {
 
   /**
    * As after a reboot: every process gone, nothing mounted.
-   * @param lose what the state volume has in memory only, and its log, too
+   * @param lose what the state volume has in memory only: `all`, or `data` alone, as when somebody had just had its log written
    */
-  async powerOff({ lose = false } = {}): Promise<void> {
+  async powerOff({ lose }: { lose?: 'all' | 'data' } = {}): Promise<void> {
     await this.kill();
-    if (lose) execFileSync('xfs_io', ['-x', '-c', 'shutdown', join(this.state, 'volume')]);
+    const how = lose === 'data' ? 'shutdown -f' : 'shutdown';
+    if (lose) execFileSync('xfs_io', ['-x', '-c', how, join(this.state, 'volume')]);
     await endGroups(this.state);
     for (const path of this.mounts().reverse()) execFileSync('umount', [path]);
     // Namespaces that are still being taken down hold a file system that was lost.
