@@ -87,6 +87,7 @@ export class Branches {
       state.around.machine,
       () => `b${state.number('branch')}`,
       (id) => this.cgroupOf(id),
+      (work) => state.inBackground(work),
     );
   }
 
@@ -264,10 +265,10 @@ export class Branches {
     const manifest = this.catalogue.get(checkpoint);
     const { mode } = this.state;
     await this.state.around.networks.ready(mode).catch((error) => this.state.around.log((error as Error).message));
+    layers.push(...layersOf(this.catalogue.tree, checkpoint).map((layer) => layer.id));
     const begun = manifest.filesOnly || role === 'standby' ? null : this.ahead.take();
     const id = begun?.id ?? `b${this.state.number('branch')}`;
     const ground = this.ground(id, checkpoint);
-    layers.push(...layersOf(this.catalogue.tree, checkpoint).map((layer) => layer.id));
     const live = manifest.filesOnly
       ? await launch(machine, ground, payloadOf(this.state.record), this.state.record.hostname)
       : await activate(

@@ -22,20 +22,27 @@ export class RestoresAhead {
   private readonly machine: Machine;
   private readonly nextId: () => string;
   private readonly groupOf: (id: string) => string;
+  private readonly inBackground: (work: () => Promise<void>) => void;
   private begun: Begun[] = [];
   private taken: number[] = [];
 
-  constructor(machine: Machine, nextId: () => string, groupOf: (id: string) => string) {
+  constructor(
+    machine: Machine,
+    nextId: () => string,
+    groupOf: (id: string) => string,
+    inBackground: (work: () => Promise<void>) => void,
+  ) {
     this.machine = machine;
     this.nextId = nextId;
     this.groupOf = groupOf;
+    this.inBackground = inBackground;
   }
 
   take(): Begun | null {
     this.taken = [...this.taken.slice(1 - MOST), performance.now()];
     for (let one = this.begun.shift(); one; one = this.begun.shift()) {
       if (one.criu.waiting) return one;
-      void this.drop(one);
+      this.dropLater(one);
     }
     return null;
   }
@@ -43,12 +50,19 @@ export class RestoresAhead {
   /** Takes about 4 ms each: not while anybody waits for an answer. */
   fill(): void {
     const since = performance.now() - BURST_MS;
+    // What has been killed meanwhile is none.
+    for (const one of this.begun.filter(({ criu }) => !criu.waiting)) this.dropLater(one);
+    this.begun = this.begun.filter(({ criu }) => criu.waiting);
     const wanted = Math.min(MOST, 1 + this.taken.filter((at) => at > since).length);
     while (this.begun.length < wanted) {
       const id = this.nextId();
       const { path } = Cgroup.make(this.groupOf(id));
       this.begun.push({ id, criu: beginRestore(this.machine, path) });
     }
+  }
+
+  private dropLater(one: Begun): void {
+    this.inBackground(() => this.drop(one));
   }
 
   private async drop({ id, criu }: Begun): Promise<void> {

@@ -190,7 +190,10 @@ export const DT_SOCK = 12;
 
 /** Calls back for each entry of an open directory, from its current position; `.` and `..` left out. */
 function eachBatch(fd: number, entry: (name: string, type: number) => void): boolean {
-  const bytes = check(libc().getdents64(fd, listBuffer, LIST_BYTES), 'getdents64');
+  const bytes = libc().getdents64(fd, listBuffer, LIST_BYTES);
+  // Removed since it was opened, as by a program while its files are counted: so says the kernel then.
+  if (bytes === -1 && lastErrno() === ENOENT) return false;
+  check(bytes, 'getdents64');
   // struct linux_dirent64: u64 ino, s64 off, u16 reclen, u8 type, name with its NUL
   for (let at = 0; at < bytes; ) {
     const length = listView.getUint16(at + 16, true);

@@ -132,6 +132,9 @@ export async function activate(
   try {
     cgroup = withReserve(() => prepare(ground));
   } catch (cause) {
+    // Both were there before.
+    options.ahead?.kill();
+    await new Cgroup(ground.cgroup).end();
     throw explainRestore(cause, ground);
   }
   steps.done('branch folder and cgroup made');

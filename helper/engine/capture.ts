@@ -77,6 +77,7 @@ export async function capture(
     try {
       return await captureOnce(machine, live, from, to, way, steps, ahead);
     } catch (error) {
+      if (ahead?.waiting) ahead.kill(); // it was not come to
       const passing = isPassing(error as Error);
       if (--tries === 0 || !(passing || taking)) throw error;
       if (passing) await sleep(PASSES_MS);

@@ -15,7 +15,7 @@ import type {
   RestoreMoment,
   RestoreResult,
 } from './criu-options.ts';
-import { type CriuLaunch, type CriuProcess, NoAnswer } from './criu-process.ts';
+import { type CriuLaunch, CriuProcess, NoAnswer } from './criu-process.ts';
 import {
   CgroupMode,
   CLONE_NEWNET,
@@ -131,6 +131,7 @@ async function run(
       if (tooLate || saidNo) throw refusal(operation, { logPath, stderr: error.stderr, ...given(), hookFailure });
       throw lost(operation, error, { logPath, ...given() });
     }
+    if (criu instanceof CriuProcess) criu.kill(); // nobody else would
     if (options.signal?.aborted)
       throw new CriuError('aborted', operation, `The ${operation} was cancelled before it began.`, { cause: error });
     throw new CriuError('notStarted', operation, `The ${operation} could not begin: ${(error as Error).message}`, {

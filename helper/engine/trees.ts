@@ -2,7 +2,18 @@ import { execFile } from 'node:child_process';
 import { promises as fs, readdirSync, readFileSync, realpathSync, rmdirSync, unlinkSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { promisify } from 'node:util';
-import { close, DT_DIR, lastTimes, namesIn, OPEN_DIRECTORY, openBeneath, openRoot, setTimesOf, statAt } from './at.ts';
+import {
+  close,
+  DT_DIR,
+  lastTimes,
+  type Name,
+  namesIn,
+  OPEN_DIRECTORY,
+  openBeneath,
+  openRoot,
+  setTimesOf,
+  statAt,
+} from './at.ts';
 import { cBytes, check, lastErrno, libc, showBytes, systemError, toBytes } from './libc.ts';
 import type { Steps } from './same-content.ts';
 import { copyXattrs, mirrorXattrs } from './xattrs.ts';
@@ -40,30 +51,32 @@ function countBelow(dir: number, limit: number): number {
 
 /** Bytes that the files below `dir` take, by blocks; extents shared with others count in each. 100,000 files: 0.5 s. Likewise. */
 export function* bytesBelow(dir: string): Steps<number> {
-  const root = openRoot(dir);
-  try {
-    return yield* bytesIn(root);
-  } finally {
-    close(root);
-  }
-}
-
-function* bytesIn(dir: number): Steps<number> {
   let bytes = 0;
-  for (const { name, type } of namesIn(dir)) {
-    yield;
-    const stat = type === DT_DIR ? null : statAt(dir, name);
-    if (stat?.isFile) bytes += stat.blocks * 512;
-    if (type !== DT_DIR && !stat?.isDirectory) continue;
-    const below = openBeneath(dir, name, OPEN_DIRECTORY);
-    if (below === null) continue;
-    try {
-      bytes += yield* bytesIn(below);
-    } finally {
-      close(below);
+  // Not by recursion, which a deep tree would exhaust.
+  const open: { fd: number; names: Name[] }[] = [];
+  const enter = (fd: number): void => {
+    open.push({ fd, names: [] });
+    open.at(-1)!.names = namesIn(fd);
+  };
+  try {
+    enter(openRoot(dir));
+    for (let at = open.at(-1); at !== undefined; at = open.at(-1)) {
+      const next = at.names.pop();
+      if (next === undefined) {
+        close(open.pop()!.fd);
+        continue;
+      }
+      yield;
+      const stat = next.type === DT_DIR ? null : statAt(at.fd, next.name);
+      if (stat?.isFile) bytes += stat.blocks * 512;
+      if (next.type !== DT_DIR && !stat?.isDirectory) continue;
+      const below = openBeneath(at.fd, next.name, OPEN_DIRECTORY);
+      if (below !== null) enter(below);
     }
+    return bytes;
+  } finally {
+    for (const { fd } of open) close(fd);
   }
-  return bytes;
 }
 
 /**

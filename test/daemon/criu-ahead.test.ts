@@ -1,5 +1,9 @@
 /** The CRIU that is begun before anybody waits for a restore: used, and done without when it has been killed. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { renameSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Rig } from '../states/rig.ts';
 import { needsMachine } from './helper-process.ts';
 
@@ -60,6 +64,36 @@ describe('a CRIU that is begun ahead of a restore', function () {
     }
   });
 
+  const place = (name: string): string => join(rig.helper.state, 'volume/sandboxes', rig.sandbox, name);
+  const back = (): Promise<unknown> =>
+    rig.connection.request('checkpoint/rollback', { sandbox: rig.sandbox, checkpoint, discard: true });
+  const locked = (name: string): [() => void, () => void] => [
+    () => execFileSync('chattr', ['+i', place(name)]),
+    () => execFileSync('chattr', ['-i', place(name)]),
+  ];
+  const image = (): string => place(`checkpoints/${checkpoint}/image`);
+  const cases: [string, () => Promise<unknown>, [() => void, () => void]][] = [
+    ["a branch's folder cannot be made", back, locked('branches')],
+    ['there is no image', back, [() => renameSync(image(), `${image()}-`), () => renameSync(`${image()}-`, image())]],
+    ["a checkpoint's folder cannot be made", () => rig.checkpoint(), locked('checkpoints')],
+  ];
+  for (const [name, act, [before, after]] of cases)
+    it(`is ended where it is not come to, as is one for a dump: ${name}`, async () => {
+      for (let n = 0; n < 4; n++) {
+        before();
+        try {
+          await assert.rejects(act());
+        } finally {
+          after();
+        }
+        await back();
+        await rig.aheadOnce();
+        await until(() => rig.waiting('dump').length > 0);
+      }
+      // Three, as these rollbacks come close together; and one for the head's next dump.
+      await until(() => rig.waiting('restore').length <= 3 && rig.waiting('dump').length <= 1);
+    });
+
   it('leaves no control group behind', async () => {
     await rig.killAhead();
     await rig.connection.request('sandbox/remove', { sandbox: rig.sandbox });
@@ -67,3 +101,7 @@ describe('a CRIU that is begun ahead of a restore', function () {
     assert.deepEqual(rig.helper.liveBranches(), []);
   });
 });
+
+async function until(is: () => boolean): Promise<void> {
+  for (let tries = 0; !is(); tries++, await sleep(20)) assert.ok(tries < 250, String(is));
+}

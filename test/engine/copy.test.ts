@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
+import { close, namesIn, openRoot } from '../../helper/engine/at.ts';
 import { copyTree } from '../../helper/engine/copy.ts';
+import { inSlices } from '../../helper/engine/diff.ts';
 import { llistxattr, lsetxattr, makedev, mknod, mount, umount2, utimensat } from '../../helper/engine/syscalls.ts';
-import { countEntries, moveChildren, removeTree } from '../../helper/engine/trees.ts';
+import { bytesBelow, countEntries, moveChildren, removeTree } from '../../helper/engine/trees.ts';
 import { makeVolume, type Volume, volumeMissing } from './volume.ts';
 
 /** Everything that a copy must keep, one line per entry; `Buffer` names, so that any will do. */
@@ -134,6 +136,28 @@ describe('copyTree', function () {
   it('counts up to a limit', () => {
     assert.equal(countEntries(at('a'), 5), 5);
     assert.equal(countEntries(at('a'), 1000), describeTree(at('a')).length - 1);
+  });
+
+  it('sees nothing in a folder that is removed while it is open, as by a program whose files are counted', () => {
+    const gone = at('gone');
+    fs.mkdirSync(gone);
+    const fd = openRoot(gone);
+    fs.rmdirSync(gone);
+    try {
+      assert.deepEqual(namesIn(fd), []);
+    } finally {
+      close(fd);
+    }
+  });
+
+  it('adds up the bytes of a tree deeper than the stack', async () => {
+    const make =
+      'import os; os.mkdir("chain"); os.chdir("chain")\nfor _ in range(6000): os.mkdir("a"); os.chdir("a")\n';
+    execFileSync('python3', ['-c', `${make}open("end", "w").write("x" * 5000)`], { cwd: volume.path });
+    const before = fs.readdirSync('/proc/self/fd').length;
+    assert.equal(await inSlices(bytesBelow(at('chain'))), 8192);
+    assert.ok(fs.readdirSync('/proc/self/fd').length <= before);
+    await removeTree(at('chain'));
   });
 
   it('moves a tree and back', () => {

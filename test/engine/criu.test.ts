@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cgroup, findCgroup2 } from '../../helper/engine/cgroup.ts';
 import { CriuError, type CriuLaunch, check, dump, explain, type Hooks, restore } from '../../helper/engine/criu.ts';
+import { CriuProcess } from '../../helper/engine/criu-process.ts';
 import { asCriu, decodeResponse, encodeRequest, RequestType } from '../../helper/engine/criu-rpc.ts';
 
 const repository = join(__dirname, '..', '..');
@@ -371,6 +372,12 @@ describe('the real CRIU', function () {
     );
     assert.deepEqual([late.code, late.killed], ['timeout', false]);
     assert.equal((await ask(root)).nonce, before.nonce);
+  });
+
+  it('ends one that was begun before, where the conversation cannot begin', async () => {
+    const begun = new CriuProcess({ binary });
+    await assert.rejects(restore(begun, { imagesDir: join(work, 'nowhere') }), { code: 'notStarted' });
+    assert.equal(await begun.ended, 'was ended by SIGKILL');
   });
 
   it('kills a CRIU that does not react', async () => {

@@ -181,10 +181,18 @@ export class Rig {
       .filter((id) => !existsSync(join(this.branches, id)));
   }
 
-  /** The same, once there is one. */
+  /** The same, once there is one, and its CRIU waits: the group is made before that. */
   async aheadOnce(): Promise<string[]> {
-    await until(() => this.ahead().length > 0, 'a CRIU that is begun ahead');
+    await until(() => this.ahead().length > 0 && this.waiting('restore').length > 0, 'a CRIU that is begun ahead');
     return this.ahead();
+  }
+
+  /** Pids of those that were begun ahead and wait: for a dump in a network namespace that is there. */
+  waiting(what: 'restore' | 'dump'): number[] {
+    const { pid: helper } = this.helper;
+    const children = readFileSync(`/proc/${helper}/task/${helper}/children`, 'utf8').trim().split(' ');
+    const words = what === 'restore' ? /enter\0--wait\0.*\0--net\0new\0/ : /enter\0--wait\0.*\0--net\0\d+\0/;
+    return children.filter((pid) => words.test(commandOf(pid))).map(Number);
   }
 
   /**
@@ -192,10 +200,8 @@ export class Rig {
    * @param heard until the helper knows of it
    */
   async killAhead(heard = true): Promise<number> {
-    const { pid: helper } = this.helper;
-    const children = readFileSync(`/proc/${helper}/task/${helper}/children`, 'utf8').trim().split(' ');
-    const killed = children.filter((pid) => /enter\0--wait\0.*\0--net\0new\0/.test(commandOf(pid)));
-    for (const pid of killed) process.kill(Number(pid), 'SIGKILL');
+    const killed = this.waiting('restore');
+    for (const pid of killed) process.kill(pid, 'SIGKILL');
     if (heard) await until(() => !killed.some((pid) => existsSync(`/proc/${pid}`)), 'the end of what was killed');
     return killed.length;
   }
