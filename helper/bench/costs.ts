@@ -96,7 +96,7 @@ async function settled(subject: Subject): Promise<number> {
   return checkpoint.bytes;
 }
 
-function volumeOf(helper: PrivateHelper): string {
+export function volumeOf(helper: PrivateHelper): string {
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .map((line) => line.split(' ')[4] ?? '');
@@ -104,7 +104,7 @@ function volumeOf(helper: PrivateHelper): string {
 }
 
 /** Bytes taken of the volume, when all is written. */
-function used(volume: string): number {
+export function used(volume: string): number {
   execFileSync('sync', ['-f', volume]);
   const { bsize, blocks, bfree } = statfsSync(volume);
   return bsize * (blocks - bfree);

@@ -65,16 +65,18 @@ export const AGENT: Payload = {
   more: 'python3 asked.py',
 };
 
-/** argv: megabytes. Touches 1 % of its pages each time the file \`touch\` is there, sums all of them up for the file \`sum\`. */
+/** argv: megabytes. Writes to one page in so many as the file \`touch\` says when that is there, sums all of them up for the file \`sum\`. */
 const MEMORY_PY = `import os, sys, time, zlib
 size = int(sys.argv[1]) << 20
 block = bytearray(os.urandom(1 << 20)) * (size >> 20)
 n = touched = 0
 while True:
     if os.path.exists('touch'):
+        with open('touch') as f:
+            apart = int(f.read())
         os.unlink('touch')
         touched += 1
-        for i in range(0, size, 4096 * 100):
+        for i in range(0, size, 4096 * apart):
             block[i] = touched & 255
     if os.path.exists('sum'):
         with open('sum.txt', 'w') as f:
@@ -86,7 +88,10 @@ while True:
     time.sleep(0.05)
 `;
 
-export const TOUCH = 'touch touch; while [ -e touch ]; do sleep 0.01; done';
+/** A line of bash that comes back when so much of the memory is written to, in pages that lie evenly apart. */
+export function touch(percent: number): string {
+  return `echo ${Math.round(100 / percent)} > apart; mv apart touch; while [ -e touch ]; do sleep 0.01; done`;
+}
 
 export function holding(mb: number): Payload {
   return {

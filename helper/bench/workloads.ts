@@ -1,13 +1,14 @@
 /** The workloads of the goals, each a function that measures its rows. Peers and ours alternate within one run. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Checkpoint, StepTime } from '../protocol/model.ts';
+import type { StepTime } from '../protocol/model.ts';
 import { bareMessage } from './bare-message.ts';
 import { add, type Bench, type Goal, weight } from './bench.ts';
 import { burden } from './burden.ts';
 import { AFTER_A_REST, AT_ONCE, BARE_MESSAGE } from './causes.ts';
+import { changed } from './changed.ts';
 import { copyInWorkload } from './copy-in.ts';
 import { costs } from './costs.ts';
-import { AGENT, COUNTER, holding, type Payload, PERIOD_MS, TOUCH } from './inside.ts';
+import { AGENT, COUNTER, holding, type Payload, PERIOD_MS, touch } from './inside.ts';
 import { original } from './peers/original.ts';
 import { plainCriu } from './peers/plain-criu.ts';
 import { runc } from './peers/runc.ts';
@@ -103,8 +104,8 @@ async function checkpoints(
   peers: Peers,
   goals: { stopped?: Goal; done?: Goal } = {},
   change?: string,
-): Promise<Checkpoint[]> {
-  const made: Checkpoint[] = [];
+): Promise<void> {
+  const stopped: number[] = [];
   const done: number[] = [];
   const all: StepTime[][] = [];
   const context = await weight(subject);
@@ -112,13 +113,12 @@ async function checkpoints(
     if (change) await subject.run(change);
     await sleep(150);
     const { checkpoint, steps, ms } = await subject.checkpoint();
-    made.push(checkpoint);
+    stopped.push(checkpoint.stoppedMs);
     done.push(ms);
     all.push(steps);
     await peers.checkpoint(change);
   }
   const steps = medianSteps(all);
-  const stopped = made.map(({ stoppedMs }) => stoppedMs);
   const stoppedRow = { workload, figure: 'checkpoint, payload stopped', subject: 'ours', context };
   add(
     bench,
@@ -127,7 +127,6 @@ async function checkpoints(
     goals.stopped,
   );
   add(bench, { workload, figure: 'checkpoint, to done', subject: 'ours', context, steps }, done, goals.done);
-  return made;
 }
 
 const RUNC = 'runc checkpoint / restore + cp -a';
@@ -262,21 +261,9 @@ export function memory(mb: number): (bench: Bench) => Promise<void> {
       };
       const pace = { settleMs: SETTLE_MS + 3 * mb, askedThen: mb < 1000 };
       await rollbacks(bench, subject, workload, goals, peers, pace);
-      const made = await checkpoints(bench, subject, workload, peers, {}, TOUCH);
+      await checkpoints(bench, subject, workload, peers, {}, touch(1));
       peers.addRows();
-      const changedMb = mb / 100;
-      const written = round(made.reduce((sum, { bytes }) => sum + bytes, 0) / made.length / 2 ** 20);
-      const value = round(written / changedMb);
-      bench.rows.push({
-        workload,
-        figure: 'checkpoint, written for each MB changed',
-        subject: 'ours',
-        unit: 'MB',
-        value,
-        context: `1 % changed between two of them, ${changedMb} of ${mb} MB; ${written} MB written`,
-        goal: { text: '≤ 2 MB', met: value <= 2 },
-      });
-      bench.say(`${workload}: ${value} MB written for each MB changed`);
+      await changed(bench, subject, workload, mb);
     } finally {
       await peers.end();
       await subject.remove();
