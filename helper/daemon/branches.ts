@@ -473,10 +473,10 @@ export class Branches {
     });
   }
 
-  /** Memory that a standby takes: what it shares with another image on the disk, it has of its own. */
+  /** Memory that a standby takes: what it shares with another image on the disk, it has of its own. Files of the layer are no part of it. */
   private bytesOf(checkpoint: string): number {
-    const { bytes = 0, took } = this.catalogue.tree.get(checkpoint) ?? {};
-    return bytes + (took?.bytes ?? 0);
+    const { bytes = 0, took, imageBytes = bytes + (took?.bytes ?? 0) } = this.catalogue.tree.get(checkpoint) ?? {};
+    return imageBytes;
   }
 
   /** The helper is about to end: branches go on, what was only begun does not. */

@@ -236,6 +236,7 @@ export class Catalogue {
       inSlices(bytesBelow(place.layer)),
     ]);
     manifest.filesChanged = filesChanged;
+    manifest.imageBytes = image;
     manifest.bytes = image - (manifest.took?.bytes ?? 0) + layer;
   }
 
