@@ -15,7 +15,7 @@ export function explainMisses(rows: readonly Row[]): void {
 }
 
 function explanationOf(row: Row, rows: readonly Row[]): Explanation {
-  const special = specialCause(row, rows);
+  const special = row.because ?? specialCause(row, rows);
   if (special) return special;
   return {
     cause: row.steps?.length ? where(row) : 'this run has no figure that tells',

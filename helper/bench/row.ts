@@ -14,6 +14,8 @@ export interface Row {
   /** Processes, resident MB, files changed, depth, exactly what was run: as far as they matter. */
   context: string;
   goal?: { text: string; met: boolean } & Partial<Explanation>;
+  /** Why its goal would be missed, where the workload itself knows best. */
+  because?: Explanation;
   /** Of which run: where rows of several are in one report, they tell. */
   at?: Run;
   /** Where the time goes: what the helper says, or what the workload measured. Medians. */
