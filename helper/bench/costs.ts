@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bench } from './bench.ts';
 import { COUNTER, holding } from './inside.ts';
 import { groupFolder, type PrivateHelper, withHelpers } from './private-helper.ts';
@@ -12,6 +13,13 @@ const MB = 1e6;
 const FILES = 1000;
 const FILE_BYTES = 10_000;
 const TIMES = 10;
+const FURTHER = 8;
+/** By then nothing is being made any more. */
+const REST_MS = 1500;
+/** An image has no page of a program's text, and none that two processes share twice. */
+const RECKONED = { text: '0.4 to 1.5 × what its processes have', least: 0.4, most: 1.5 };
+
+type Put = (figure: string, subject: 'disk' | 'memory', bytes: number, context: string) => void;
 
 /** Of a helper that has done nothing else: one that ran all other workloads is larger. */
 export async function costs(bench: Bench): Promise<void> {
@@ -21,7 +29,7 @@ export async function costs(bench: Bench): Promise<void> {
 async function costsOf(bench: Bench): Promise<void> {
   const { helper } = bench;
   const volume = volumeOf(helper);
-  const put = (figure: string, subject: 'disk' | 'memory', bytes: number, context: string): void => {
+  const put: Put = (figure, subject, bytes, context) => {
     const value = round(bytes / MB);
     bench.rows.push({ workload: 'costs', figure, subject, unit: 'MB', value, context });
     bench.say(`costs: ${figure}, ${subject}: ${value} MB (${context})`);
@@ -64,25 +72,68 @@ async function costsOf(bench: Bench): Promise<void> {
     await subject.run('head -c 50000000 /dev/urandom > large');
     await each('a checkpoint beside a file of 50 MB', 'the file changed once, long before', (n) => `echo ${n} > n`);
 
-    const standby = await standbyMemory(helper, subject);
-    if (standby === null)
-      bench.leftOut.push({ workload: 'costs', figure: 'a standby', subject: 'memory', why: 'none was there' });
-    else put('a standby', 'memory', standby, 'proportional: of those three processes');
+    await addStandby(bench, subject, 'a standby', 'proportional: of those three processes', put);
     await subject.run(
       'mkdir held; (cd held && exec python3 ../memory.py 100) & while [ ! -e held/count.txt ]; do sleep 0.05; done',
     );
     await each('a checkpoint, 100 MB resident', 'what it wrote of its memory', () => ':');
-    const large = await standbyMemory(helper, subject);
-    if (large !== null) put('a standby, 100 MB resident', 'memory', large, 'a copy of its own');
+    await addStandby(bench, subject, 'a standby, 100 MB resident', 'a copy of its own', put);
     put(
       'the helper',
       'memory',
       helper.usage().rssMb * 2 ** 20,
       `resident, with one sandbox of ${5 + 4 * TIMES} checkpoints`,
     );
+    await addFurther(bench, put);
   } finally {
     await subject.remove();
   }
+}
+
+/** What the helper has for each of some more: what it needs anyway, it has by then. */
+async function addFurther({ helper }: Bench, put: Put): Promise<void> {
+  const further: Subject[] = [];
+  try {
+    const before = helper.usage().rssMb;
+    for (let n = 0; n < FURTHER; n++) {
+      const one = await Subject.create(helper.connection, COUNTER);
+      further.push(one);
+      await one.run(COUNTER.start);
+      await settled(one);
+    }
+    await sleep(REST_MS);
+    put(
+      'the helper, for a further sandbox',
+      'memory',
+      ((helper.usage().rssMb - before) * 2 ** 20) / FURTHER,
+      `resident; mean of ${FURTHER}, each with three processes, a checkpoint and a standby`,
+    );
+  } finally {
+    for (const one of further) await one.remove();
+  }
+}
+
+/** And what the helper takes it for: by that it decides for how many there is room. */
+async function addStandby(bench: Bench, subject: Subject, figure: string, context: string, put: Put): Promise<void> {
+  const standby = await standbyMemory(bench.helper, subject);
+  if (standby === null) {
+    bench.leftOut.push({ workload: 'costs', figure, subject: 'memory', why: 'none was there' });
+    return;
+  }
+  put(figure, 'memory', standby.bytes, context);
+  const { imageBytes: reckoned } = recordOf(bench.helper, subject, 'checkpoints', standby.checkpoint, 'manifest.json');
+  const share = reckoned / standby.bytes;
+  const met = share >= RECKONED.least && share <= RECKONED.most;
+  bench.rows.push({
+    workload: 'costs',
+    figure: `${figure}, as the helper reckons`,
+    subject: 'memory',
+    unit: 'MB',
+    value: round(reckoned / MB),
+    context: 'the bytes of its image: by that it is decided for how many there is room',
+    goal: { text: RECKONED.text, met },
+    ...(met ? {} : { because: { cause: `it has ${round(standby.bytes / MB)} MB`, needs: 'a better estimate' } }),
+  });
 }
 
 function filesOf(count: number, bytes: number): Record<string, string> {
@@ -111,7 +162,7 @@ export function used(volume: string): number {
 }
 
 /** By branch of the private helper: process ids. */
-function groupsOf(helper: PrivateHelper): Map<string, number[]> {
+export function groupsOf(helper: PrivateHelper): Map<string, number[]> {
   const folder = groupFolder(helper.state);
   const groups = new Map<string, number[]>();
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
@@ -152,12 +203,27 @@ async function headMemory({ helper }: Bench, subject: Subject): Promise<number> 
   return proportional(pids);
 }
 
-async function standbyMemory(helper: PrivateHelper, subject: Subject): Promise<number | null> {
+async function standbyMemory(
+  helper: PrivateHelper,
+  subject: Subject,
+): Promise<{ bytes: number; checkpoint: string } | null> {
   const { sandbox } = await helper.connection.request('sandbox/get', { sandbox: subject.id });
   const shown = new Set(sandbox.branches.map(({ id }) => `${subject.id}-${id}`));
   const others = [...groupsOf(helper)].filter(([name]) => name.startsWith(`${subject.id}-`) && !shown.has(name));
   const standby = others.find(([, pids]) => isFrozen(pids[0]!));
-  return standby ? proportional(standby[1]) : null;
+  if (!standby) return null;
+  const [name, pids] = standby;
+  const { checkpoint } = recordOf(helper, subject, 'branches', name.slice(subject.id.length + 1), 'branch.json');
+  return { bytes: proportional(pids), checkpoint };
+}
+
+/** What the helper wrote down of a branch or a checkpoint. */
+function recordOf(
+  helper: PrivateHelper,
+  subject: Subject,
+  ...path: string[]
+): { checkpoint: string; imageBytes: number } {
+  return JSON.parse(readFileSync(join(volumeOf(helper), 'sandboxes', subject.id, ...path), 'utf8'));
 }
 
 /** The table of `docs/costs.md`, whole. */
