@@ -1,6 +1,6 @@
 /** What every workload has: the helper, where rows go. */
 import type { PrivateHelper } from './private-helper.ts';
-import type { LeftOut, Row } from './row.ts';
+import { ENOUGH, type LeftOut, type Row, tooFew } from './row.ts';
 import { round, type Summary, summarize } from './stats.ts';
 import type { Subject } from './subject.ts';
 
@@ -20,15 +20,23 @@ export interface Bench {
 
 export type Goal = { text: string; holds: (s: Summary) => boolean };
 
-export function add(bench: Bench, row: Omit<Row, 'goal' | 'value' | 'unit'>, samples: number[], goal?: Goal): Summary {
+/** @param row `few` is left out again where there are enough, or the caller wanted fewer */
+export function add(
+  bench: Bench,
+  { few, unit = 'ms', ...row }: Omit<Row, 'goal' | 'value' | 'unit'> & Partial<Pick<Row, 'unit'>>,
+  samples: number[],
+  goal?: Goal,
+): Summary {
   const value = summarize(samples);
-  bench.rows.push({
+  const made: Row = {
     ...row,
-    unit: 'ms',
+    unit,
     value,
     ...(goal ? { goal: { text: goal.text, met: goal.holds(value) } } : {}),
-  });
-  bench.say(`${row.workload}: ${row.figure}, ${row.subject}: p50 ${value.p50} ms (n ${value.n})`);
+  };
+  const reason = bench.rounds < ENOUGH ? `--rounds ${bench.rounds}` : few;
+  bench.rows.push(tooFew(made) !== null && reason ? { ...made, few: reason } : made);
+  bench.say(`${row.workload}: ${row.figure}, ${row.subject}: p50 ${value.p50} ${unit} (n ${value.n})`);
   return value;
 }
 

@@ -9,6 +9,10 @@ export const BARE_MESSAGE = 'a byte to another Node process and back';
 export const AFTER_A_REST = 'nothing of ours, after a rest of 250 ms';
 export const AT_ONCE = 'nothing of ours, at once';
 
+/** Steps of `copy-in`. */
+export const COPYING = '`cp -a` of the same outside';
+export const OF_NOTHING = 'a sandbox of an empty folder';
+
 /** Puts cause and need into each row whose goal was missed. Where no figure of the run tells one, that is said. */
 export function explainMisses(rows: readonly Row[]): void {
   for (const row of rows) if (row.goal && !row.goal.met) Object.assign(row.goal, explanationOf(row, rows));
@@ -98,10 +102,32 @@ function specialCause(row: Row, rows: readonly Row[]): Explanation | null {
       cause: `medians: ${parts(row).join(', ')} ms; ${row.context}`,
       needs: 'shorter actions: checkpoints and rollbacks are done while the model answers',
     };
+  if (row.workload === 'upkeep') return upkeepCause(row, rows);
+  if (row.workload === 'copy-in' && row.steps?.length)
+    return {
+      cause: `${where(row)} (${row.context})`,
+      needs: `less of ${largest(row).step === COPYING ? 'the file system for each file' : largest(row).step}, or of what is done beside`,
+    };
   if (row.figure === 'rollouts')
     return {
       cause: `medians: ${parts(row).join(', ')} ms; ${row.context}`,
       needs: 'less CPU for each fork (of the helper, CRIU and the kernel), or more cores',
     };
   return null;
+}
+
+function upkeepCause(row: Row, rows: readonly Row[]): Explanation | null {
+  if (row.figure === 'helper at rest, resident')
+    return {
+      cause: `${middle(row)} MB: ${row.context}`,
+      needs: 'less that Node holds of it: its text, what was made of that, and what lives; or nothing that wakes it',
+    };
+  const [ours, outside] = ['ours', 'a shell outside'].map((subject) =>
+    rows.findLast((other) => other.workload === 'upkeep' && other.figure === 'exec' && other.subject === subject),
+  );
+  if (!ours || !outside) return null;
+  return {
+    cause: `${where(ours)}; by a shell outside it takes ${middle(outside)} ms${rested(rows)}`,
+    needs: `less of what is ${largest(ours).step}: client, helper and PID 1 are each woken for it`,
+  };
 }

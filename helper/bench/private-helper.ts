@@ -28,6 +28,8 @@ export class PrivateHelper {
   private readonly child: ChildProcess;
   private readonly ended: Promise<unknown>;
   connection!: Connection;
+  /** What it took when it had begun. */
+  startMb = 0;
 
   private constructor(program: string[], env: Record<string, string>) {
     const log = openSync(join(this.dir, 'log'), 'a');
@@ -55,6 +57,7 @@ export class PrivateHelper {
     for (const deadline = Date.now() + 30_000; ; await sleep(20)) {
       try {
         helper.connection = await Connection.open(helper.socket, 'bench');
+        helper.startMb = helper.usage().rssMb;
         signal.addEventListener('abort', () => helper.connection.close());
         if (signal.aborted) helper.connection.close();
         return helper;
@@ -71,12 +74,14 @@ export class PrivateHelper {
     }
   }
 
-  /** Of the daemon: resident MB now, and the CPU seconds that it, and processes of its that ended (CRIU), used so far. */
-  usage(): { rssMb: number; cpuS: number; childrenS: number } {
+  /** Of the daemon: resident MB now, and those of them that no file has; the CPU seconds that it, and processes of its that ended (CRIU), used so far. */
+  usage(): { rssMb: number; anonMb: number; cpuS: number; childrenS: number } {
     const status = readFileSync(`/proc/${this.child.pid}/status`, 'utf8');
     const stat = readFileSync(`/proc/${this.child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+    const mb = (what: string): number => Number(new RegExp(`${what}:\\s+(\\d+)`).exec(status)?.[1]) / 1024;
     return {
-      rssMb: Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024,
+      rssMb: mb('VmRSS'),
+      anonMb: mb('RssAnon'),
       cpuS: (Number(stat[11]) + Number(stat[12])) / 100,
       childrenS: (Number(stat[13]) + Number(stat[14])) / 100,
     };

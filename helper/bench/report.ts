@@ -1,5 +1,5 @@
 /** A report as text, as the README's table and as a picture. */
-import { middle, type Report, type Row } from './row.ts';
+import { ENOUGH, middle, type Report, type Row, tooFew } from './row.ts';
 
 const mark = (row: Row): string => (row.goal ? (row.goal.met ? `✓ ${row.goal.text}` : `✗ ${row.goal.text}`) : '');
 const explained = ({ goal }: Row): string => (goal?.cause ? ` Cause: ${goal.cause}. Needs: ${goal.needs}` : '');
@@ -11,9 +11,17 @@ function value(row: Row): string {
 }
 
 function spread(row: Row): string {
-  return typeof row.value === 'number'
-    ? ''
-    : `p95 ${row.value.p95}  p99 ${row.value.p99}  max ${row.value.max}  n ${row.value.n}`;
+  if (typeof row.value === 'number') return '';
+  const { p95, p99, max, n } = row.value;
+  const few = tooFew(row) === null ? '' : `, fewer than ${ENOUGH}: ${row.few ?? 'no reason told'}`;
+  return `p95 ${p95}  p99 ${p99}  max ${max}  n ${n}${few}`;
+}
+
+/** Figures of too few, for no reason that anybody told: they are to be measured anew, or to say why not. */
+function unexplained({ rows }: Report): string[] {
+  return rows
+    .filter((row) => tooFew(row) !== null && !row.few)
+    .map((row) => `too few, and no reason told: ${row.workload}, ${row.figure}, ${row.subject}: n ${tooFew(row)}`);
 }
 
 /** Aligned columns for a terminal. */
@@ -32,7 +40,7 @@ export function toText(report: Report): string {
   const left = report.leftOut.map((l) => `not measured: ${l.workload}, ${l.figure}, ${l.subject}: ${l.why}`);
   const { cpu, cores, memoryGb, kernel, criu, node, loadAverage } = report.machine;
   const head = `${report.date.slice(0, 10)}  ${cpu}, ${cores} cores, ${memoryGb} GB, Linux ${kernel}, CRIU ${criu}, Node ${node}; load at the start ${loadAverage}`;
-  return `${[head, '', ...lines, ...missed, ...left].join('\n')}\n`;
+  return `${[head, '', ...lines, ...missed, ...unexplained(report), ...left].join('\n')}\n`;
 }
 
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll(/\s*\n\s*/g, ' ');
@@ -56,6 +64,7 @@ export function toMarkdown(report: Report): string {
     '',
     `Measured on ${report.date.slice(0, 10)}: ${cpu}, ${cores} cores, ${memoryGb} GB, Linux ${kernel}, CRIU ${criu}. DeltaBox's published figures, other hardware, modified kernel: rollback 1.86 ms, blocking checkpoint 10.83 ms.`,
     ...runsOf(report).flatMap((line) => ['', line]),
+    ...unexplained(report).flatMap((line, i) => [...(i ? [] : ['']), `- ✗ ${line}.`]),
     ...(loads.length ? ['', `Load average as each began: ${loads.join(', ')}.`] : []),
     '',
   ].join('\n');

@@ -14,6 +14,7 @@ interface Way {
   peer: PythonPeer;
   ask: string;
   ran: string;
+  few?: string;
 }
 
 export async function restarts(bench: Bench): Promise<void> {
@@ -38,7 +39,12 @@ export async function restarts(bench: Bench): Promise<void> {
     for (const name of ENGINES)
       await join(name, engine(name, bench.criuDir), [
         { subject: `${name}, -t 0`, ask: 'restart at once', ran: `${name} restart -t 0, until it counts` },
-        { subject: name, ask: 'restart', ran: `${name} restart, whose stop timeout of 10 s runs out, until it counts` },
+        {
+          subject: name,
+          ask: 'restart',
+          ran: `${name} restart, whose stop timeout of 10 s runs out, until it counts`,
+          few: 'each waits for 10 s',
+        },
       ]);
     await subject.run(COUNTER.start);
     const checkpoint = await subject.witnessed('base');
@@ -53,7 +59,7 @@ export async function restarts(bench: Bench): Promise<void> {
     const context = 'in turn with restarts of containers';
     add(bench, { workload: 'restart', figure: 'rollback, in place of a restart', subject: 'ours', context }, ours);
     for (const [way, times] of theirs)
-      add(bench, { workload: 'restart', figure, subject: way.subject, context: way.ran }, times);
+      add(bench, { workload: 'restart', figure, subject: way.subject, context: way.ran, few: way.few }, times);
   } finally {
     for (const peer of peers) await peer.end();
     await subject.remove();

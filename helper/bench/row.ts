@@ -16,6 +16,8 @@ export interface Row {
   goal?: { text: string; met: boolean } & Partial<Explanation>;
   /** Why its goal would be missed, where the workload itself knows best. */
   because?: Explanation;
+  /** Why its median is of fewer than `ENOUGH`. */
+  few?: string;
   /** Of which run: where rows of several are in one report, they tell. */
   at?: Run;
   /** Where the time goes: what the helper says, or what the workload measured. Medians. */
@@ -59,6 +61,14 @@ export interface Report {
   loads?: Record<string, number>;
   rows: Row[];
   leftOut: LeftOut[];
+}
+
+/** So often each figure is measured, or its row says why not. */
+export const ENOUGH = 30;
+
+/** Of so few that a reason is due: n; else null. */
+export function tooFew({ value }: Row): number | null {
+  return typeof value === 'number' || value.n >= ENOUGH ? null : value.n;
 }
 
 export function middle(row: Row): number {

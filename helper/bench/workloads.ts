@@ -19,6 +19,7 @@ import { middle, type Row } from './row.ts';
 import { deep, mcts, wide } from './searches.ts';
 import { medianSteps, round, type Summary } from './stats.ts';
 import { type Rolled, Subject } from './subject.ts';
+import { upkeep } from './upkeep.ts';
 
 /** In which the standby that was used is replaced, and then nothing happens. */
 const SETTLE_MS = 250;
@@ -50,7 +51,8 @@ async function rollbacks(
   const warm: Rolled[] = [];
   const warmThen: Rolled[] = [];
   const cold: Rolled[] = [];
-  for (let i = 0; warm.length < bench.rounds && i < bench.rounds * TRIES; i++) {
+  const tried = { warm: 0, cold: 0 };
+  for (; warm.length < bench.rounds && tried.warm < bench.rounds * TRIES; tried.warm++) {
     await sleep(settleMs); // the standby of the last round is being made
     const rolled = await subject.rollback(checkpoint);
     if (rolled.moved.path !== 'warm') continue;
@@ -61,15 +63,15 @@ async function rollbacks(
     const asked = await subject.rollback(checkpoint, 'then');
     if (asked.moved.path === 'warm') warmThen.push(asked);
   }
-  for (let i = 0; cold.length < bench.rounds && i < bench.rounds * TRIES; i++) {
+  for (; cold.length < bench.rounds && tried.cold < bench.rounds * TRIES; tried.cold++) {
     await sleep(settleMs / 2);
-    const rolled = await subject.rollback(old[i % old.length]!);
+    const rolled = await subject.rollback(old[tried.cold % old.length]!);
     if (rolled.moved.path !== 'cold') continue;
     cold.push(rolled);
     await peers.rollback();
   }
   const row = { workload, figure: 'rollback', context };
-  const warmRow = { ...row, subject: WARM };
+  const warmRow = { ...row, subject: WARM, few: soMany(tried.warm, 'a standby') };
   add(bench, { ...warmRow, steps: medianSteps(warm.map(({ moved }) => moved.steps)) }, timesOf(warm), goals.warm);
   add(
     bench,
@@ -85,11 +87,18 @@ async function rollbacks(
   );
   add(
     bench,
-    { ...row, subject: COLD, steps: medianSteps(cold.map(({ moved }) => moved.steps)) },
+    {
+      ...row,
+      subject: COLD,
+      few: soMany(tried.cold, 'no standby'),
+      steps: medianSteps(cold.map(({ moved }) => moved.steps)),
+    },
     timesOf(cold),
     goals.cold,
   );
 }
+
+const soMany = (tries: number, found: string): string => `so many of ${tries} tries found ${found}`;
 
 const timesOf = (rolled: Rolled[]): number[] => rolled.map(({ ms }) => ms);
 
@@ -289,7 +298,9 @@ export async function files(bench: Bench): Promise<void> {
     const warm: Rolled[] = [];
     const cold: Rolled[] = [];
     await subject.expect([few[7]!, many[7]!]);
-    for (let i = 0; warm.length < bench.rounds && i < bench.rounds * TRIES; i++) {
+    const tried = { warm: 0, cold: 0 };
+    for (; warm.length < bench.rounds && tried.warm < bench.rounds * TRIES; tried.warm++) {
+      const i = tried.warm;
       await sleep(SETTLE_MS);
       const rolled = await subject.rollback(i % 2 ? many[7]! : few[7]!);
       if (rolled.moved.path !== 'warm') continue;
@@ -297,7 +308,8 @@ export async function files(bench: Bench): Promise<void> {
       await peers.rollback(i % 2 ? 'many' : 'few');
     }
     await subject.expect([]);
-    for (let i = 0; cold.length < bench.rounds && i < bench.rounds * TRIES; i++) {
+    for (; cold.length < bench.rounds && tried.cold < bench.rounds * TRIES; tried.cold++) {
+      const i = tried.cold;
       await sleep(SETTLE_MS);
       // Of the line that is gone back along, standbys are kept: each is one too far.
       const at = (i * 2 + (i >> 2)) % 7;
@@ -305,9 +317,9 @@ export async function files(bench: Bench): Promise<void> {
       if (rolled.moved.path === 'cold') cold.push(rolled);
     }
     const context = '100000 files made or gone by it, in turn';
-    for (const [subject, rolled] of [
-      [WARM, warm],
-      [COLD, cold],
+    for (const [subject, rolled, few] of [
+      [WARM, warm, soMany(tried.warm, 'a standby')],
+      [COLD, cold, soMany(tried.cold, 'no standby')],
     ] as const) {
       const base = bench.rows.findLast(
         (r) => r.workload === 'counter' && r.figure === 'rollback' && r.subject === subject,
@@ -318,61 +330,11 @@ export async function files(bench: Bench): Promise<void> {
         limit === null
           ? undefined
           : { text: `p50 ≤ 1.5 × counter (${round(limit)} ms)`, holds: (s: Summary) => s.p50 <= limit };
-      add(bench, { workload, figure: 'rollback', subject, context, steps }, timesOf(rolled), goal);
+      add(bench, { workload, figure: 'rollback', subject, context, few, steps }, timesOf(rolled), goal);
     }
     peers.addRows();
   } finally {
     await peers.end();
-    await subject.remove();
-  }
-}
-
-/** What exec costs over running the same outside, and what the helper takes at rest. */
-export async function upkeep(bench: Bench): Promise<void> {
-  const { execFileSync } = await import('node:child_process');
-  const subject = await Subject.create(bench.helper.connection, { a: '' });
-  const { connection, id: sandbox } = subject;
-  try {
-    const over: number[] = [];
-    for (let i = 0; i < bench.rounds; i++) {
-      const begun = performance.now();
-      const exited = new Promise<void>((resolve) => {
-        const off = connection.on('session/exit', () => {
-          off();
-          resolve();
-        });
-      });
-      await connection.request('session/open', { sandbox, kind: 'process', argv: ['/bin/true'] });
-      await exited;
-      const inside = performance.now() - begun;
-      const outsideBegun = performance.now();
-      execFileSync('/bin/true');
-      over.push(inside - (performance.now() - outsideBegun));
-    }
-    add(
-      bench,
-      { workload: 'upkeep', figure: 'exec over the same outside', subject: 'ours', context: '/bin/true' },
-      over,
-      {
-        text: 'p50 ≤ 3 ms',
-        holds: (s) => s.p50 <= 3,
-      },
-    );
-    await sleep(2000);
-    const before = bench.helper.usage();
-    await sleep(5000);
-    const after = bench.helper.usage();
-    const cpu = round(((after.cpuS - before.cpuS) / 5) * 100);
-    bench.rows.push({
-      workload: 'upkeep',
-      figure: 'helper at rest, resident',
-      subject: 'ours',
-      unit: 'MB',
-      value: round(after.rssMb),
-      context: `CPU ${cpu} % over 5 s`,
-      goal: { text: '≤ 100 MB, no CPU', met: after.rssMb <= 100 && cpu <= 0.5 },
-    });
-  } finally {
     await subject.remove();
   }
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { AFTER_A_REST, AT_ONCE, BARE_MESSAGE, explainMisses } from '../../helper/bench/causes.ts';
+import { add, type Bench } from '../../helper/bench/bench.ts';
+import { AFTER_A_REST, AT_ONCE, BARE_MESSAGE, COPYING, explainMisses, OF_NOTHING } from '../../helper/bench/causes.ts';
 import { toMarkdown, toSvg, toText } from '../../helper/bench/report.ts';
 import type { Report, Row } from '../../helper/bench/row.ts';
 import { summarize } from '../../helper/bench/stats.ts';
@@ -53,6 +54,77 @@ describe('the report of the benchmark', () => {
     const line = lineOf([{ ...missed, steps }], 'something');
     assert.match(line, /Cause: of 10 ms: mounting 2, restoring 7, all else 1\. Needs: less of restoring/);
     assert.match(lineOf([missed], 'something'), /Cause: this run has no figure that tells/);
+  });
+
+  it('tells of a slow exec where it waited, and what the same takes outside', () => {
+    const steps = [
+      { step: 'begun', ms: 1.5 },
+      { step: 'told', ms: 2.25 },
+    ];
+    const exec = (subject: string, ms: number): Row => ({ ...warm('exec', ms), workload: 'upkeep', subject });
+    const over: Row = {
+      ...exec('ours', 3.5),
+      figure: 'exec over the same outside',
+      goal: { text: 'p50 ≤ 3 ms', met: false },
+    };
+    const line = lineOf([{ ...exec('ours', 4), steps }, exec('a shell outside', 0.5), over], over.figure);
+    assert.match(
+      line,
+      /Cause: of 4 ms: begun 1\.5, told 2\.25, all else 0\.25; by a shell outside it takes 0\.5 ms\. Needs: less of what is told/,
+    );
+  });
+
+  it('tells of a large helper what its memory is', () => {
+    const rest: Row = {
+      ...warm('helper at rest, resident', 0),
+      ...{ workload: 'upkeep', subject: 'ours', unit: 'MB', value: 120, context: '80 MB are its own' },
+      goal: { text: '≤ 100 MB', met: false },
+    };
+    assert.match(lineOf([rest], rest.figure), /Cause: 120 MB: 80 MB are its own\. Needs: less that Node holds/);
+  });
+
+  it('tells of a slow copy what the files cost anybody, and what a sandbox of none', () => {
+    const copied = (cp: number, none: number): string => {
+      const row: Row = { ...warm('to ready', 6000, { text: 'p50 ≤ 5 s', met: false }), workload: 'copy-in' };
+      const steps = [
+        { step: COPYING, ms: cp },
+        { step: OF_NOTHING, ms: none },
+      ];
+      return lineOf([{ ...row, steps }], row.figure);
+    };
+    assert.match(
+      copied(4000, 50),
+      /of 6000 ms: `cp -a` of the same outside 4000, a sandbox of an empty folder 50, all else 1950/,
+    );
+    assert.match(copied(4000, 50), /Needs: less of the file system for each file/);
+    assert.match(copied(10, 5000), /Needs: less of a sandbox of an empty folder/);
+  });
+
+  it('says why a figure is of fewer than thirty, and complains where nobody told', () => {
+    const bench = (rounds: number) => ({ rounds, rows: [] as Row[], say() {} }) as unknown as Bench;
+    const added = (rounds: number, n: number, few?: string): Row => {
+      const one = bench(rounds);
+      const { unit: _unit, value: _value, ...row } = warm('something', 1);
+      add(one, { ...row, ...(few ? { few } : {}) }, Array(n).fill(1));
+      return one.rows[0]!;
+    };
+    const both = (row: Row) => {
+      const report: Report = { machine, date: '', rows: [row], leftOut: [] };
+      return { line: lineOf([row], 'something'), all: `${toMarkdown(report)}\n${toText(report)}` };
+    };
+    const ten = both(added(30, 2, 'each waits for 10 s'));
+    assert.match(ten.line, /, n 2, fewer than 30: each waits for 10 s \|/);
+    assert.doesNotMatch(ten.all, /too few/);
+    assert.match(both(added(2, 2, 'each waits for 10 s')).line, /n 2, fewer than 30: --rounds 2 \|/);
+    const untold = both(added(30, 29));
+    assert.match(untold.line, /n 29, fewer than 30: no reason told/);
+    assert.equal(
+      untold.all.match(/too few, and no reason told: counter, something, ours, standby ready: n 29/g)?.length,
+      2,
+    );
+    const enough = both(added(30, 30, 'each waits for 10 s'));
+    assert.match(enough.line, /, n 30 \|/);
+    assert.doesNotMatch(enough.all, /too few/);
   });
 
   it('says nothing of the kind where a goal is met', () => {
