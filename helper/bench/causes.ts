@@ -13,6 +13,17 @@ export const AT_ONCE = 'nothing of ours, at once';
 export const COPYING = '`cp -a` of the same outside';
 export const OF_NOTHING = 'a sandbox of an empty folder';
 
+/** Rows of `burden`, and their subjects. */
+export const BURDEN = {
+  command: { workload: 'burden', figure: 'a command beside busy programs' },
+  work: { workload: 'burden', figure: 'work done by busy programs' },
+  wait: { workload: 'burden', figure: 'times as long, a command beside them, p50' },
+  worst: { workload: 'burden', figure: 'times as long, a command beside them, p95' },
+} as const;
+export const WITHOUT = 'no standbys';
+export const WITHOUT_AGAIN = 'no standbys, once more';
+export const WITH = 'ours, standbys of each checkpoint';
+
 /** Puts cause and need into each row whose goal was missed. Where no figure of the run tells one, that is said. */
 export function explainMisses(rows: readonly Row[]): void {
   for (const row of rows) if (row.goal && !row.goal.met) Object.assign(row.goal, explanationOf(row, rows));
@@ -102,6 +113,7 @@ function specialCause(row: Row, rows: readonly Row[]): Explanation | null {
       cause: `medians: ${parts(row).join(', ')} ms; ${row.context}`,
       needs: 'shorter actions: checkpoints and rollbacks are done while the model answers',
     };
+  if (row.workload === 'burden') return burdenCause(row, rows);
   if (row.workload === 'upkeep') return upkeepCause(row, rows);
   if (row.workload === 'copy-in' && row.steps?.length)
     return {
@@ -129,5 +141,20 @@ function upkeepCause(row: Row, rows: readonly Row[]): Explanation | null {
   return {
     cause: `${where(ours)}; by a shell outside it takes ${middle(outside)} ms${rested(rows)}`,
     needs: `less of what is ${largest(ours).step}: client, helper and PID 1 are each woken for it`,
+  };
+}
+
+function burdenCause(row: Row, rows: readonly Row[]): Explanation | null {
+  const of = (figure: string, subject: string): Row | undefined =>
+    rows.findLast((other) => other.workload === 'burden' && other.figure === figure && other.subject === subject);
+  const [less, more] = [WITHOUT, WITH].map((subject) => of(BURDEN.command.figure, subject));
+  const noise = of(row.figure, WITHOUT_AGAIN);
+  if (!less || !more || !noise) return null;
+  return {
+    cause:
+      `${parts(more).join(', ')} ms; with no standbys ${parts(less)
+        .map((part) => part.split(' ').at(-1))
+        .join(', ')}. ` + `No standbys against no standbys came to ${middle(noise)} (${noise.context})`,
+    needs: 'less of the helper, CRIU and the kernel for each standby, or a processor that the programs leave free',
   };
 }

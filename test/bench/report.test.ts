@@ -1,6 +1,17 @@
 import assert from 'node:assert/strict';
 import { add, type Bench } from '../../helper/bench/bench.ts';
-import { AFTER_A_REST, AT_ONCE, BARE_MESSAGE, COPYING, explainMisses, OF_NOTHING } from '../../helper/bench/causes.ts';
+import {
+  AFTER_A_REST,
+  AT_ONCE,
+  BARE_MESSAGE,
+  BURDEN,
+  COPYING,
+  explainMisses,
+  OF_NOTHING,
+  WITH,
+  WITHOUT,
+  WITHOUT_AGAIN,
+} from '../../helper/bench/causes.ts';
 import { toMarkdown, toSvg, toText } from '../../helper/bench/report.ts';
 import type { Report, Row } from '../../helper/bench/row.ts';
 import { summarize } from '../../helper/bench/stats.ts';
@@ -98,6 +109,28 @@ describe('the report of the benchmark', () => {
     );
     assert.match(copied(4000, 50), /Needs: less of the file system for each file/);
     assert.match(copied(10, 5000), /Needs: less of a sandbox of an empty folder/);
+  });
+
+  it('tells of what standbys cost the processor time of them, and how far two runs without any differ', () => {
+    const cpu = (ms: number): Row['steps'] => [{ step: "CRIU's", ms }];
+    const row = (of: { figure: string }, subject: string, value: number): Row => ({
+      ...warm(of.figure, value),
+      subject,
+      workload: 'burden',
+    });
+    const missed: Row = { ...row(BURDEN.work, WITH, 80), unit: '%', goal: { text: 'p50 ≥ 90 %', met: false } };
+    const rows = [
+      { ...row(BURDEN.command, WITHOUT, 3), steps: cpu(20) },
+      { ...row(BURDEN.command, WITH, 4), steps: cpu(30) },
+      row(BURDEN.work, WITHOUT_AGAIN, 99),
+      missed,
+    ];
+    told(rows);
+    assert.match(
+      missed.goal!.cause!,
+      /^CRIU's 30 ms; with no standbys 20\. No standbys against no standbys came to 99 /,
+    );
+    assert.match(missed.goal!.needs!, /less of the helper, CRIU and the kernel/);
   });
 
   it('says why a figure is of fewer than thirty, and complains where nobody told', () => {
