@@ -30,7 +30,7 @@ import {
   unsound,
 } from '../sandbox/tree.ts';
 import type { SandboxState } from './sandbox-state.ts';
-import { readRecord, writeRecord } from './store.ts';
+import { neverWritten, readRecord, writeRecord } from './store.ts';
 
 /** With more layers than that, those below a checkpoint are made one. A lookup through 30 takes no measurable time. */
 const FLATTEN_ABOVE = 32;
@@ -173,7 +173,7 @@ export class Catalogue {
       const place = this.state.layout.checkpoint(id);
       const branch = rotationOf(place);
       if (branch) rotations.push({ checkpoint: id, branch });
-      if (!existsSync(place.manifest)) {
+      if (!existsSync(place.manifest) || neverWritten(place.manifest)) {
         unfinished.push(id);
         continue;
       }

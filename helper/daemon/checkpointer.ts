@@ -109,7 +109,7 @@ export class Checkpointer {
       }
       if (rotated && !leaving) {
         // Whole before anybody stands on it. What follows can still take it back.
-        writeRecord(place.manifest, manifest);
+        writeRecord(place.manifest, manifest, { transient: true });
         const goesOn = (): void => {
           manifest.stoppedMs = round(performance.now() - captured.stoppedAt);
         };
@@ -123,7 +123,7 @@ export class Checkpointer {
       const { used } = branch.record;
       if (used) manifest.usage = used;
       branch.record = { ...branch.record, used: undefined };
-      writeRecord(place.manifest, manifest);
+      writeRecord(place.manifest, manifest, { transient: true }); // `makeDurable` has it written out
       faultPoint('take:written', branch.live.pid);
     } catch (error) {
       if (successor === branch) {

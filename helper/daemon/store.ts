@@ -1,5 +1,6 @@
 /** Records on disk: read by schema, written whole or not at all. */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { uptime } from 'node:os';
 import { dirname } from 'node:path';
 import type * as z from 'zod';
 import { faultPoint } from '../engine/fault.ts';
@@ -27,7 +28,8 @@ export function readRecord<S extends z.ZodType>(schema: S, file: string): z.infe
 /**
  * Takes the place of what was there. That is not always on disk yet, but whatever is there after a power failure is whole: a file
  * system may note the new name long before the data.
- * @param options `sync`: it is on disk when this returns. `transient`: of what does not outlive a power failure anyway
+ * @param options `sync`: it is on disk when this returns. `transient`: of what need not outlive a power failure; waits for no disk,
+ *   and may be there without data then (`neverWritten`)
  */
 export function writeRecord(
   file: string,
@@ -44,6 +46,12 @@ export function writeRecord(
   renameSync(part, file);
   // The name, too: it was written with the directory or not at all.
   if (options.sync) for (const path of [file, dirname(file)]) during(path, fsyncSync);
+}
+
+/** Named before the machine last started, and of no data: a power failure left that of what was not said to be on disk. */
+export function neverWritten(file: string): boolean {
+  const { size, mtimeMs } = statSync(file);
+  return size === 0 && mtimeMs < Date.now() - uptime() * 1000;
 }
 
 function during(path: string, work: (fd: number) => void): void {

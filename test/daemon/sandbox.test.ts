@@ -7,6 +7,8 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
@@ -359,6 +361,41 @@ describe('a sandbox', () => {
     );
     await connection.request('sandbox/start', { sandbox });
     assert.equal((await run('echo $X', { checkpoint: false })).text, '14\n');
+  });
+
+  it('does without a checkpoint of which the disk had a name only when the machine went down; emptied since, it is told', async () => {
+    const listed = async (): Promise<unknown> => {
+      await helper.kill();
+      await helper.restart();
+      connection = await helper.connect();
+      const { checkpoints } = await connection.request('checkpoint/list', { sandbox });
+      return checkpoints.slice(0, 2).map(({ id, state }) => [id, state.broken !== undefined]);
+    };
+    const made: string[] = [];
+    for (let n = 0; n < 2; n++) {
+      const { checkpoint } = await connection.request('checkpoint/create', { sandbox });
+      await verified(checkpoint.id);
+      made.push(checkpoint.id);
+    }
+    const [kept, lost] = made as [string, string];
+    await rollback(kept, true);
+    const folder = join(helper.state, 'volume/sandboxes', sandbox, 'checkpoints', lost);
+    const manifest = join(folder, 'manifest.json');
+    const good = readFileSync(manifest);
+    truncateSync(manifest);
+    assert.deepEqual(await listed(), [
+      [lost, true],
+      [kept, false],
+    ]);
+    writeFileSync(manifest, good);
+    assert.deepEqual(await listed(), [
+      [lost, false],
+      [kept, false],
+    ]);
+    truncateSync(manifest);
+    utimesSync(manifest, 0, 1);
+    assert.deepEqual(((await listed()) as unknown[])[0], [kept, false]);
+    assert.ok(!existsSync(folder));
   });
 
   it('refuses what is not there, and paths that lead out', async () => {
