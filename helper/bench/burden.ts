@@ -1,11 +1,11 @@
 /** What it costs programs that need all processors, and who waits for a command beside them, that standbys are made of each checkpoint. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { StepTime } from '../protocol/model.ts';
-import { add, type Bench, type Goal } from './bench.ts';
+import { add, type Bench } from './bench.ts';
 import { BURDEN, WITH, WITHOUT, WITHOUT_AGAIN } from './causes.ts';
 import { BUSY_PY } from './inside.ts';
 import { type PrivateHelper, withHelpers } from './private-helper.ts';
-import { medianSteps, round, summarize } from './stats.ts';
+import { medianSteps, round, type Summary, summarize } from './stats.ts';
 import { Subject } from './subject.ts';
 
 const PROGRAMS = ['one', 'two'];
@@ -49,6 +49,7 @@ export async function burden(bench: Bench): Promise<void> {
       }
   });
   const load = `${PROGRAMS.length} programs that count, a checkpoint every ${EVERY_MS} ms for ${TURN_MS / 1000} s`;
+  const waits = new Map<string, Summary>();
   for (const { name } of WAYS) {
     const all = turns.get(name)!;
     const sum = (of: (turn: Turn) => number): number => all.reduce((total, turn) => total + of(turn), 0);
@@ -57,51 +58,67 @@ export async function burden(bench: Bench): Promise<void> {
       `${sum((turn) => turn.proven)} had a standby made`;
     const steps = medianSteps(all.map((turn) => turn.steps));
     const row = { ...BURDEN.command, subject: name, context, steps };
-    add(
-      bench,
-      row,
-      all.flatMap(({ waited }) => waited),
-    );
+    const waited = all.flatMap((turn) => turn.waited);
+    waits.set(name, add(bench, row, waited));
   }
-  const compare = (figure: Compared, of: (turn: Turn) => number): void => {
-    const against = (name: string): number[] =>
-      turns.get(name)!.map((turn, i) => of(turn) / of(turns.get(WITHOUT)![i]!));
-    addComparison(bench, figure, { again: against(WITHOUT_AGAIN), having: against(WITH) }, load);
-  };
-  compare('work', ({ rate }) => rate);
-  compare('wait', ({ waited }) => summarize(waited).p50);
-  compare('worst', ({ waited }) => summarize(waited).p95);
+  const ofTurns = (name: string): number[] =>
+    turns.get(name)!.map(({ rate }, i) => rate / turns.get(WITHOUT)![i]!.rate);
+  addComparison(bench, 'work', { again: ofTurns(WITHOUT_AGAIN), having: ofTurns(WITH) }, load);
+  // A turn has too few commands for a figure of its own.
+  for (const [which, of] of [
+    ['wait', 'p50'],
+    ['worst', 'p95'],
+  ] as const) {
+    const [none, again, having] = WAYS.map(({ name }) => waits.get(name)![of]);
+    addComparison(bench, which, { again: again! / none!, having: having! / none! }, load);
+  }
 }
 
-type Compared = 'work' | 'wait' | 'worst';
-
 /**
- * Times as much, or as long, as with no standbys, one ratio for each turn. Where two helpers without any differ by more than the goal
- * allows, the machine did too much else to say.
+ * Times as much, or as long, as with no standbys: of each turn, or of all together. Where two helpers without any differ by more than
+ * the goal allows, the machine did too much else to say.
  */
 export function addComparison(
   bench: Bench,
-  which: Compared,
-  { again, having }: { again: number[]; having: number[] },
+  which: 'work' | 'wait' | 'worst',
+  { again, having }: { again: number | number[]; having: number | number[] },
   load: string,
 ): void {
   const percent = which === 'work';
-  const [unit, scale] = percent ? (['%', 100] as const) : (['/s', 1] as const);
-  const goal: Goal = percent
-    ? { text: 'p50 ≥ 90 %', holds: ({ p50 }) => p50 >= 90 }
-    : { text: 'p50 ≤ 1.1 times', holds: ({ p50 }) => p50 <= 1.1 };
-  const scaled = (ratios: number[]): number[] => ratios.map((ratio) => round(ratio * scale));
-  const told = (ratios: number[]): string => `half of them lie from ${quarters(scaled(ratios)).join(' to ')}`;
-  const row = { ...BURDEN[which], unit };
-  const context = (ratios: number[]): string => `against none, turn by turn; ${told(ratios)}; ${load}`;
-  const { p50 } = add(bench, { ...row, subject: WITHOUT_AGAIN, context: context(again) }, scaled(again));
-  if (Math.abs(p50 / scale - 1) <= MARGIN) {
-    add(bench, { ...row, subject: WITH, context: context(having) }, scaled(having), goal);
+  const scale = percent ? 100 : 1;
+  const goal = percent
+    ? { text: '≥ 90 %', holds: (middle: number) => middle >= 90 }
+    : { text: '≤ 1.1 times', holds: (middle: number) => middle <= 1.1 };
+  const told = (ratios: number | number[]): string =>
+    typeof ratios === 'number'
+      ? 'of all commands together'
+      : `turn by turn, half of which lie from ${quarters(ratios.map((ratio) => round(ratio * scale))).join(' to ')}`;
+  const put = (subject: string, ratios: number | number[], judged: boolean): void => {
+    const row = {
+      ...BURDEN[which],
+      subject,
+      unit: percent ? '%' : '/s',
+      context: `against none, ${told(ratios)}; ${load}`,
+    } as const;
+    if (typeof ratios !== 'number') {
+      const scaled = ratios.map((ratio) => round(ratio * scale));
+      add(bench, row, scaled, judged ? { text: `p50 ${goal.text}`, holds: ({ p50 }) => goal.holds(p50) } : undefined);
+      return;
+    }
+    const value = round(ratios * scale);
+    bench.rows.push({ ...row, value, ...(judged ? { goal: { text: goal.text, met: goal.holds(value) } } : {}) });
+    bench.say(`burden: ${row.figure}, ${subject}: ${value}`);
+  };
+  const middleOf = (ratios: number | number[]): number =>
+    round(scale * (typeof ratios === 'number' ? ratios : summarize(ratios).p50));
+  put(WITHOUT_AGAIN, again, false);
+  if (Math.abs(middleOf(again) / scale - 1) <= MARGIN + 1e-9) {
+    put(WITH, having, true);
     return;
   }
   const why =
-    `${summarize(scaled(having)).p50}${percent ? ' %' : ' times'}, ${told(having)}; but no standbys against no standbys came to ` +
-    `${p50}, ${told(again)}: the machine did too much else`;
+    `${middleOf(having)}${percent ? ' %' : ' times'}, ${told(having)}; but no standbys against no standbys came to ` +
+    `${middleOf(again)}, ${told(again)}: the machine did too much else`;
   bench.leftOut.push({ ...BURDEN[which], subject: WITH, why });
   bench.say(`burden: ${BURDEN[which].figure}, ${WITH}: ${why}`);
 }

@@ -10,7 +10,10 @@ export interface OutsideShell {
 }
 
 export function outsideShell(): OutsideShell {
-  const shell = spawn('bash', ['--norc', '--noprofile'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  // A process group of its own: Ctrl-C in a terminal is for the benchmark alone, which then ends it.
+  const shell = spawn('bash', ['--norc', '--noprofile'], { stdio: ['pipe', 'pipe', 'inherit'], detached: true });
+  // It may end before it reads what it is told.
+  shell.stdin.on('error', () => {});
   const ended = once(shell, 'exit');
   const lines = createInterface({ input: shell.stdout })[Symbol.asyncIterator]();
   return {
@@ -18,7 +21,7 @@ export function outsideShell(): OutsideShell {
       shell.stdin.write(`t=\${EPOCHREALTIME/./}; { ${line}; } >/dev/null; echo $? $(( \${EPOCHREALTIME/./} - t ))\n`);
       const { value = '' } = await lines.next();
       const [code, microseconds] = value.split(' ').map(Number);
-      if (code !== 0) throw new Error(`outside, ${JSON.stringify(line)} ended with ${value || 'the shell'}`);
+      if (!value || code !== 0) throw new Error(`outside, ${JSON.stringify(line)} ended with ${value || 'the shell'}`);
       return microseconds! / 1000;
     },
     async end() {
