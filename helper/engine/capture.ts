@@ -203,7 +203,10 @@ async function captureOnce(
     live.writes.forget();
     if (moved) rejoin(to, from);
     if (rotate) live.cgroup.thaw();
+    // Killed while it waited, by whoever is short of memory, and nobody had heard: it had not begun with the processes.
+    const unused = ahead?.signalled && !existsSync(join(to.image, 'dump.log'));
     await removeTree(to.dir);
+    if (unused) return await captureOnce(machine, live, from, to, way, steps);
     const crashed = cause instanceof CriuError && cause.code === 'crashed';
     throw explain(cause, crashed ? await lost(processes) : []);
   }

@@ -5,6 +5,7 @@
  *
  *   (none)     SIGKILL to the helper itself
  *   criu, criu+MS   to the CRIU that is at work, that many milliseconds later
+ *   ahead      to every CRIU that was begun ahead and waits
  *   init       to the PID 1 that the work is about
  *   full       the volume has no space left
  *   throw      any other failure
@@ -93,18 +94,19 @@ function meet(point: FaultPoint, from: string, init: number | undefined): void {
   if (what === 'full') throw Object.assign(new Error(`ENOSPC: no space left on device, ${point}`), { code: 'ENOSPC' });
   if (what === 'throw') throw new Error(`fault at ${point}`);
   if (what === 'init') end(init);
+  else if (what === 'ahead') endChildren('teleport-init');
   else if (what === 'criu') {
-    if (ms === undefined) endCriu();
-    else setTimeout(endCriu, Number(ms));
+    if (ms === undefined) endChildren('criu');
+    else setTimeout(() => endChildren('criu'), Number(ms));
   } else {
     end(process.pid);
     for (;;); // the signal may take a moment; nothing more must happen
   }
 }
 
-function endCriu(): void {
+function endChildren(name: string): void {
   const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').split(' ').filter(Boolean);
-  for (const pid of children) if (wordsOf(`/proc/${pid}/comm`) === 'criu') end(Number(pid));
+  for (const pid of children) if (wordsOf(`/proc/${pid}/comm`) === name) end(Number(pid));
 }
 
 function end(pid: number | undefined): void {

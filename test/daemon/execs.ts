@@ -14,9 +14,15 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 const BUFFER_KB = 8192;
+
+export interface Exec {
+  program: string;
+  /** Of the process that became it. */
+  pid: number;
+}
 
 /** Tracepoints, in an instance of their own. A tracer by ptrace would stand in CRIU's way. */
 export class Execs {
@@ -39,16 +45,17 @@ export class Execs {
   }
 
   /**
-   * Programs that were run since it was last asked, in order, each by its path as it was called by.
+   * Programs that were run since it was last asked, in order, each by the name that it was called by.
    * @param pid of a process that began after this
    */
-  below(pid: number): string[] {
-    const programs: string[] = [];
+  below(pid: number): Exec[] {
+    const programs: Exec[] = [];
     for (const line of this.read().split('\n')) {
       const fork = / sched_process_fork: .* pid=(\d+) child_comm=.* child_pid=(\d+)$/.exec(line);
       if (fork) this.parents.set(Number(fork[2]), Number(fork[1]));
-      const exec = / sched_process_exec: filename=(.*) pid=\d+ old_pid=(\d+)$/.exec(line);
-      if (exec && this.isBelow(Number(exec[2]), pid)) programs.push(exec[1]!);
+      const exec = / sched_process_exec: filename=(.*) pid=(\d+) old_pid=(\d+)$/.exec(line);
+      if (exec && this.isBelow(Number(exec[3]), pid))
+        programs.push({ program: basename(exec[1]!), pid: Number(exec[2]) });
     }
     for (const cpu of readdirSync(join(this.instance, 'per_cpu')))
       assert.match(readFileSync(join(this.instance, 'per_cpu', cpu, 'stats'), 'utf8'), /^overrun: 0$/m, 'all was kept');

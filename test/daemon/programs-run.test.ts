@@ -1,7 +1,7 @@
 /** What the helper runs while somebody waits: CRIU and the program that makes its surroundings, no shell, no archiver, no tool. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Rig } from '../states/rig.ts';
 import { Execs } from './execs.ts';
@@ -25,7 +25,7 @@ describe('programs that the helper runs', function () {
     execs.below(rig.helper.pid);
     await work();
     await sleep(300); // what is done after the answer, too
-    return execs.below(rig.helper.pid).map((path) => basename(path));
+    return execs.below(rig.helper.pid).map(({ program }) => program);
   }
   const others = (programs: string[]): string[] => programs.filter((one) => !MEANT.includes(one));
   const count = (programs: string[], program: string): number => programs.filter((one) => one === program).length;
@@ -72,11 +72,11 @@ describe('programs that the helper runs', function () {
     const { helper } = rig;
     // CRIU asks by a shell whether iptables waits for its lock.
     const asked = (programs: string[]): number => count(programs, 'sh');
-    const first = execs.below(helper.pid).map((path) => basename(path));
+    const first = execs.below(helper.pid).map(({ program }) => program);
     assert.equal(asked(first), 1, `${first}`);
     const again = async (): Promise<number> => {
       await helper.restart();
-      return asked(execs.below(helper.pid).map((path) => basename(path)));
+      return asked(execs.below(helper.pid).map(({ program }) => program));
     };
     assert.equal(await again(), 0, 'by a second helper');
 

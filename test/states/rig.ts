@@ -30,9 +30,15 @@ export class Rig {
    * @param uid who has the sandbox; root by default
    * @param fill adds to the workspace
    * @param standbys at most; as ever by default
+   * @param faults `helper.fault` names one, when there is to be one
    */
-  static async make(uid = 0, fill: (workspace: string) => void = () => {}, standbys?: number): Promise<Rig> {
-    const rig = new Rig(await HelperProcess.start(8 * 1024 ** 3, { standbys }), uid);
+  static async make(
+    uid = 0,
+    fill: (workspace: string) => void = () => {},
+    standbys?: number,
+    faults = false,
+  ): Promise<Rig> {
+    const rig = new Rig(await HelperProcess.start(8 * 1024 ** 3, { standbys, faults }), uid);
     rig.makesStandbys = standbys !== 0;
     try {
       fill(rig.workspace);
