@@ -128,8 +128,9 @@ describe('the tree of checkpoints', () => {
     assert.deepEqual(collect(nodes, new Set(['k5']), { maxAgeMs: 2500 }, 4000), ['k1']);
   });
 
-  it('holds every limit as far as need allows, and stops there', () => {
-    for (let seed = 1; seed <= 300; seed++) {
+  it('holds every limit, and several at once, as far as need allows, and stops there', () => {
+    const tally = { held: 0, stuck: 0, gone: 0 };
+    for (let seed = 1; seed <= 700; seed++) {
       let state = seed * 7919;
       const random = (n: number): number => {
         state = (state * 1103515245 + 12345) & 0x7fffffff;
@@ -145,28 +146,51 @@ describe('the tree of checkpoints', () => {
       for (const node of nodes.values()) {
         node.bytes = random(100);
         if (random(8) === 0) node.label = 'mine';
+        if (node.base !== null && random(6) === 0) node.flat = true;
+        if (node.parent !== null && random(3) === 0) node.took = { from: node.parent, bytes: random(80) };
       }
-      const needed = new Set([`k${random(30)}`, `k${random(30)}`]);
-      const limits = [{ keep: random(30) + 1 }, { maxBytes: random(1500) }, { maxAgeMs: random(30) * 1000 }][seed % 3]!;
+      // What is current or live needs all that is mounted for it.
+      const needed = new Set(
+        [`k${random(30)}`, `k${random(30)}`].flatMap((id) => layersOf(nodes, id).map((l) => l.id)),
+      );
+      const which = (seed % 7) + 1; // any of the three, and all together
+      const limits: Parameters<typeof collect>[2] = {
+        ...(which & 1 ? { keep: random(30) + 1 } : {}),
+        ...(which & 2 ? { maxBytes: random(1500) } : {}),
+        ...(which & 4 ? { maxAgeMs: random(30) * 1000 } : {}),
+      };
       const now = 29_000;
-      const left = new Map(nodes);
-      for (const id of collect([...nodes.values()], needed, limits, now)) {
-        const node = left.get(id)!;
-        assert.ok(node.parent !== null && node.label === null && !needed.has(id), `${id} must stay`);
-        assert.deepEqual(builtOn(left, id), [], `${id} goes before what lies on it`);
-        left.delete(id);
-      }
-      for (const id of left.keys()) assert.doesNotThrow(() => chainOf(left, id));
-      // Whatever could still go lies within the limits.
-      const bytes = [...left.values()].reduce((sum, node) => sum + node.bytes, 0);
+      const left = new Map([...nodes].map(([id, node]) => [id, { ...node }]));
+      let bytes = [...left.values()].reduce((sum, node) => sum + node.bytes, 0);
       const held = (node: Collectable): boolean =>
         left.size <= (limits.keep ?? Infinity) &&
         bytes <= (limits.maxBytes ?? Infinity) &&
         now - Date.parse(node.createdAt) <= (limits.maxAgeMs ?? Infinity);
+      const collected = collect([...nodes.values()], needed, limits, now);
+      for (const id of collected) {
+        const node = left.get(id)!;
+        assert.ok(node.parent !== null && node.label === null && !needed.has(id), `seed ${seed}: ${id} must stay`);
+        assert.deepEqual(builtOn(left, id), [], `seed ${seed}: ${id} goes before what lies on it`);
+        assert.ok(!held(node), `seed ${seed}: ${id} breaks no limit`);
+        for (const { id: other, base } of leftAlone(left, id)) left.get(other)!.base = base;
+        left.delete(id);
+        // Bytes that it alone had.
+        bytes -= node.bytes - bequeath(left.values(), node);
+      }
+      assert.equal(
+        bytes,
+        [...left.values()].reduce((sum, node) => sum + node.bytes, 0),
+      );
+      for (const id of left.keys()) assert.doesNotThrow(() => chainOf(left, id));
+      // Whatever could still go lies within the limits.
       for (const node of left.values())
         if (node.parent !== null && node.label === null && !needed.has(node.id) && builtOn(left, node.id).length === 0)
           assert.ok(held(node), `seed ${seed}: ${node.id} is left over`);
+      tally.gone += collected.length;
+      tally[[...left.values()].every(held) ? 'held' : 'stuck']++;
     }
+    // Neither is rare among them, or the above would say little.
+    assert.ok(tally.held > 100 && tally.stuck > 100 && tally.gone > 1000, JSON.stringify(tally));
   });
 
   it('counts as freed only what no other has taken over, and collects on until the bytes hold', () => {
