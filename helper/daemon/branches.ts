@@ -13,7 +13,7 @@ import { removeTree } from '../engine/trees.ts';
 import { WriteTracking } from '../engine/write-tracking.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import { shellWord } from '../protocol/shell-word.ts';
-import { type Access, wishes } from '../sandbox/policy.ts';
+import { type Access, standbyBytes, wishes } from '../sandbox/policy.ts';
 import { BranchRecord, FORMAT, type Manifest } from '../sandbox/records.ts';
 import { chainOf, layersOf } from '../sandbox/tree.ts';
 import { Branch } from './branch.ts';
@@ -473,10 +473,10 @@ export class Branches {
     });
   }
 
-  /** Memory that a standby takes: what it shares with another image on the disk, it has of its own. Files of the layer are no part of it. */
+  /** Memory that a standby takes. */
   private bytesOf(checkpoint: string): number {
-    const { bytes = 0, took, imageBytes = bytes + (took?.bytes ?? 0) } = this.catalogue.tree.get(checkpoint) ?? {};
-    return imageBytes;
+    const manifest = this.catalogue.tree.get(checkpoint);
+    return manifest ? standbyBytes(manifest) : 0;
   }
 
   /** The helper is about to end: branches go on, what was only begun does not. */

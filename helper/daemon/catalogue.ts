@@ -236,7 +236,7 @@ export class Catalogue {
       inSlices(bytesBelow(place.layer)),
     ]);
     manifest.filesChanged = filesChanged;
-    manifest.imageBytes = image;
+    manifest.memory = image;
     manifest.bytes = image - (manifest.took?.bytes ?? 0) + layer;
   }
 

@@ -5,6 +5,7 @@
  * search by UCT goes by rewards, which are not seen here: it says what it expects.
  */
 import type { CheckpointId } from '../protocol/ids.ts';
+import type { Manifest } from './records.ts';
 import { lineOf, type Tree } from './tree.ts';
 
 export interface Access {
@@ -138,6 +139,24 @@ export function dismissed<S extends Standing>(
 /** None is made then. */
 export function isScarce({ available, total, stalled }: MemoryLeft): boolean {
   return available < total * SCARCE || stalled > STALLED;
+}
+
+/** What a process maps of files, its share of what it has in common with others, and its page tables. */
+const PROCESS_BYTES = 2 ** 20;
+
+/**
+ * Memory that a standby of a checkpoint takes: the pages of its image, also those whose blocks are shared on the disk. The checkpoint's
+ * files are none of it.
+ */
+export function standbyBytes({
+  memory,
+  bytes,
+  took,
+  processes,
+  filesOnly,
+}: Pick<Manifest, 'memory' | 'bytes' | 'took' | 'processes' | 'filesOnly'>): number {
+  const image = memory ?? bytes + (took?.bytes ?? 0);
+  return image + (filesOnly ? 1 : processes + 1) * PROCESS_BYTES; // and PID 1
 }
 
 /** Standbys of all sandboxes together take up to that share of the machine's memory, on a small machine up to that many bytes. */

@@ -59,8 +59,8 @@ export const Manifest = z.object({
   createdAt: z.string(),
   filesChanged: z.number().int(),
   bytes: z.number().int(),
-  /** Of the image, whether others have them too. Not there where an older helper made it. */
-  imageBytes: z.number().int().optional(),
+  /** Bytes of its image, with what that shares with others. Earlier helpers did not note them. */
+  memory: z.number().int().optional(),
   processes: z.number().int(),
   stoppedMs: z.number(),
   totalMs: z.number(),
