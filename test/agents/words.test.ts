@@ -12,6 +12,10 @@ describe('what is asked for inside', () => {
       json: true,
     });
     assert.deepEqual(readWish(['rollback', 'k3']), { verb: 'rollback', checkpoint: 'k3', json: false });
+    const expecting = (expect: string) =>
+      (readWish(['rollback', 'k3', '--expect', expect]) as { expect: string[] }).expect;
+    assert.deepEqual([expecting('k5, k7'), expecting('none')], [['k5', 'k7'], []]);
+    assert.deepEqual(readWish(['checkpoint', '--expect', 'k1']), { verb: 'checkpoint', expect: ['k1'], json: false });
     assert.deepEqual(readWish(['log', '--limit', '999999']), { verb: 'log', limit: 1000, json: false });
     assert.deepEqual(readWish(['agent', 'aider', 'quiet']), { verb: 'agent', agent: 'aider', quiet: true });
     assert.equal((readWish(['checkpoint', '--label', 'x'.repeat(5000)]) as { label: string }).label.length, 1000);
@@ -24,6 +28,10 @@ describe('what is asked for inside', () => {
       ['rollback', 'k3', '--discard'],
       ['rollback', 'k3', 'k4'],
       ['rollback', 'k99999999999'],
+      ['rollback', 'k3', '--expect', 'k4,'],
+      ['checkpoint', '--expect', 's2'],
+      ['checkpoint', '--expect', 'k1,'.repeat(200) + 'k1'],
+      ['status', '--expect', 'k1'],
       ['__proto__'],
       ['\u0000'],
       [''],

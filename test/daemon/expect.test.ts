@@ -52,6 +52,19 @@ describe('checkpoints that are expected', function () {
     assert.equal(await rollback('k2'), 'warm');
   });
 
+  it('are told from inside, too', async () => {
+    const inside = async (words: string): Promise<string> =>
+      Buffer.from((await run(`teleport-env ${words}; true`, undefined, false)).output, 'base64').toString();
+    await inside('checkpoint --expect k1');
+    await standing('k1');
+    assert.match(await inside('checkpoint --expect k99'), /k99/);
+    await assert.rejects(inside('rollback k8 --expect k2'), /was rolled back/);
+    await standing('k2');
+    await gone('k1');
+    await inside('checkpoint --expect none');
+    await gone('k2');
+  });
+
   it('are told with each request that has the parameter, and hold until it comes again', async () => {
     await run('true', ['k1']);
     await standing('k1');

@@ -20,6 +20,7 @@ export interface House {
     tell(name: 'step/failed', params: NotificationParams<'step/failed'>): void;
   };
   readonly catalogue: { list(): Checkpoint[]; checkpoint(id: string): Checkpoint };
+  readonly branches: { expect(checkpoints: string[] | undefined): void };
   createCheckpoint(words: Words, branch: string): Promise<{ checkpoint: Checkpoint }>;
   createCheckpointAfter(last: string, words: Words, branch: string): Promise<{ checkpoint: Checkpoint } | null>;
   rollback(checkpoint: string, options: { discard: boolean }): Promise<HeadMoved>;

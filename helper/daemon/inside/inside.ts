@@ -74,7 +74,8 @@ export class Inside {
       case 'log':
         return listed(this.house.catalogue.list().slice(0, wish.limit), branch.record.checkpoint, wish.json);
       case 'checkpoint': {
-        const { label, note } = wish;
+        const { label, note, expect } = wish;
+        this.house.branches.expect(expect);
         return taken(await this.take(work, { kind: 'explicit', label, note }), wish.json);
       }
       case 'hook': {
@@ -91,6 +92,7 @@ export class Inside {
             hint: 'outside, make it current first',
           });
         this.house.catalogue.checkpoint(wish.checkpoint);
+        this.house.branches.expect(wish.expect);
         await this.house.rollback(wish.checkpoint, { discard: false });
         return { code: 0 }; // to nobody: who asked is undone
     }

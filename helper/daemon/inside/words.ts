@@ -4,8 +4,8 @@ import { TeleportError } from '../../protocol/errors.ts';
 
 export type Wish =
   | { verb: 'help' }
-  | { verb: 'checkpoint'; label?: string; note?: string; json: boolean }
-  | { verb: 'rollback'; checkpoint: string; json: boolean }
+  | { verb: 'checkpoint'; label?: string; note?: string; expect?: string[]; json: boolean }
+  | { verb: 'rollback'; checkpoint: string; expect?: string[]; json: boolean }
   | { verb: 'log'; limit: number; json: boolean }
   | { verb: 'status'; json: boolean }
   /** An agent's hook: the tool call comes as input. */
@@ -20,14 +20,18 @@ export const HELP = `Usage: teleport-env COMMAND, inside a sandbox
   log [--limit N]                           the checkpoints, newest first
   status                                    where this is
 
+Both checkpoint and rollback take --expect k5,k7: where you will probably go next is prepared then, until it is given again; none ends it.
 Each takes --json. A checkpoint that is gone back to answers once more, and says so ("restored": true).
 What drops state, and what writes the real folder, can only be done from outside.
 `;
 
 const JSON_FLAG = { json: { type: 'boolean', default: false } } as const;
+const EXPECT = { expect: { type: 'string' } } as const;
 const LONGEST_LABEL = 1000;
 const LONGEST_NOTE = 10_000;
 const MOST_LINES = 1000;
+const MOST_EXPECTED = 16;
+const CHECKPOINT = /^k[0-9]{1,9}$/;
 
 /** @throws TeleportError `invalidRequest` */
 export function readWish(words: readonly string[]): Wish {
@@ -47,21 +51,22 @@ function readVerb(verb: string, args: string[]): Wish {
     case '-h':
       return { verb: 'help' };
     case 'checkpoint': {
-      const options = { ...JSON_FLAG, label: { type: 'string' }, note: { type: 'string' } } as const;
-      const { json, label, note } = parseArgs({ args, options }).values;
+      const options = { ...JSON_FLAG, ...EXPECT, label: { type: 'string' }, note: { type: 'string' } } as const;
+      const { json, label, note, expect } = parseArgs({ args, options }).values;
       return {
         verb,
         json,
         ...(label === undefined ? {} : { label: label.slice(0, LONGEST_LABEL) }),
         ...(note === undefined ? {} : { note: note.slice(0, LONGEST_NOTE) }),
+        ...expecting(expect),
       };
     }
     case 'rollback': {
-      const { values, positionals } = parseArgs({ args, options: JSON_FLAG, allowPositionals: true });
+      const { values, positionals } = parseArgs({ args, options: { ...JSON_FLAG, ...EXPECT }, allowPositionals: true });
       const [checkpoint] = positionals;
-      if (positionals.length !== 1 || !/^k[0-9]{1,9}$/.test(checkpoint!))
+      if (positionals.length !== 1 || !CHECKPOINT.test(checkpoint!))
         throw wrong('one checkpoint is expected, such as k3', 'teleport-env log lists them');
-      return { verb, checkpoint: checkpoint!, json: values.json };
+      return { verb, checkpoint: checkpoint!, ...expecting(values.expect), json: values.json };
     }
     case 'log': {
       const options = { ...JSON_FLAG, limit: { type: 'string', default: '20' } } as const;
@@ -78,6 +83,14 @@ function readVerb(verb: string, args: string[]): Wish {
     default:
       throw wrong(`${JSON.stringify(verb.slice(0, 60))} can't be asked for in here`, 'teleport-env help');
   }
+}
+
+function expecting(words: string | undefined): { expect?: string[] } {
+  if (words === undefined) return {};
+  const expect = words === 'none' ? [] : words.split(/, */);
+  if (expect.length > MOST_EXPECTED || !expect.every((word) => CHECKPOINT.test(word)))
+    throw wrong('--expect takes checkpoints, such as k5,k7, or none', 'teleport-env log lists them');
+  return { expect };
 }
 
 function wrong(message: string, hint?: string): TeleportError {
