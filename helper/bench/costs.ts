@@ -16,8 +16,6 @@ const TIMES = 10;
 const FURTHER = 8;
 /** By then nothing is being made any more. */
 const REST_MS = 1500;
-/** An image has no page of a program's text, and none that two processes share twice. */
-const RECKONED = { text: '0.4 to 1.5 × what its processes have', least: 0.4, most: 1.5 };
 
 type Put = (figure: string, subject: 'disk' | 'memory', bytes: number, context: string) => void;
 
@@ -113,27 +111,10 @@ async function addFurther({ helper }: Bench, put: Put): Promise<void> {
   }
 }
 
-/** And what the helper takes it for: by that it decides for how many there is room. */
 async function addStandby(bench: Bench, subject: Subject, figure: string, context: string, put: Put): Promise<void> {
-  const standby = await standbyMemory(bench.helper, subject);
-  if (standby === null) {
-    bench.leftOut.push({ workload: 'costs', figure, subject: 'memory', why: 'none was there' });
-    return;
-  }
-  put(figure, 'memory', standby.bytes, context);
-  const { imageBytes: reckoned } = recordOf(bench.helper, subject, 'checkpoints', standby.checkpoint, 'manifest.json');
-  const share = reckoned / standby.bytes;
-  const met = share >= RECKONED.least && share <= RECKONED.most;
-  bench.rows.push({
-    workload: 'costs',
-    figure: `${figure}, as the helper reckons`,
-    subject: 'memory',
-    unit: 'MB',
-    value: round(reckoned / MB),
-    context: 'the bytes of its image: by that it is decided for how many there is room',
-    goal: { text: RECKONED.text, met },
-    ...(met ? {} : { because: { cause: `it has ${round(standby.bytes / MB)} MB`, needs: 'a better estimate' } }),
-  });
+  const bytes = await standbyMemory(bench.helper, subject);
+  if (bytes === null) bench.leftOut.push({ workload: 'costs', figure, subject: 'memory', why: 'none was there' });
+  else put(figure, 'memory', bytes, context);
 }
 
 function filesOf(count: number, bytes: number): Record<string, string> {
@@ -203,27 +184,12 @@ async function headMemory({ helper }: Bench, subject: Subject): Promise<number> 
   return proportional(pids);
 }
 
-async function standbyMemory(
-  helper: PrivateHelper,
-  subject: Subject,
-): Promise<{ bytes: number; checkpoint: string } | null> {
+async function standbyMemory(helper: PrivateHelper, subject: Subject): Promise<number | null> {
   const { sandbox } = await helper.connection.request('sandbox/get', { sandbox: subject.id });
   const shown = new Set(sandbox.branches.map(({ id }) => `${subject.id}-${id}`));
   const others = [...groupsOf(helper)].filter(([name]) => name.startsWith(`${subject.id}-`) && !shown.has(name));
   const standby = others.find(([, pids]) => isFrozen(pids[0]!));
-  if (!standby) return null;
-  const [name, pids] = standby;
-  const { checkpoint } = recordOf(helper, subject, 'branches', name.slice(subject.id.length + 1), 'branch.json');
-  return { bytes: proportional(pids), checkpoint };
-}
-
-/** What the helper wrote down of a branch or a checkpoint. */
-function recordOf(
-  helper: PrivateHelper,
-  subject: Subject,
-  ...path: string[]
-): { checkpoint: string; imageBytes: number } {
-  return JSON.parse(readFileSync(join(volumeOf(helper), 'sandboxes', subject.id, ...path), 'utf8'));
+  return standby ? proportional(standby[1]) : null;
 }
 
 /** The table of `docs/costs.md`, whole. */
