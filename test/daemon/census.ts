@@ -1,5 +1,6 @@
 /** What a helper holds of the machine, counted: before and after, nothing may have been added. */
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, readlinkSync, statfsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1Mount } from '../../helper/engine/limits.ts';
@@ -23,6 +24,30 @@ export interface Census {
   /** On its way out. */
   trash: number;
 }
+
+/** What it makes the machine hold, beside that. Of some of it others have, too, or it comes and goes: see `MAY_GROW`. */
+export interface Stock {
+  /** Inodes of the volume, those among them that have no name any more and are held open. */
+  files: number;
+  /** Of the volume. */
+  MB: number;
+  /** Files kept of the base. */
+  pins: number;
+  /** Tables, chains, sets and rules of its network's firewall. */
+  firewall: number;
+  /** Interfaces of its network. */
+  links: number;
+  /** Control groups that were removed, and that the kernel has still: its own of v2, of v1 those of all the machine. */
+  dying: number;
+  /** Of the machine. */
+  networks: number;
+}
+
+/**
+ * By how much there may be more before that is a leak: of what is the machine's other helpers have some as well, and the file system
+ * rounds. Measured over 10,000 rollbacks: see docs/soak.md.
+ */
+export const MAY_GROW: Partial<Stock> = { MB: 4, dying: 100, networks: 100 };
 
 const KINDS = ['net', 'mnt', 'pid', 'user', 'ipc', 'uts'];
 
@@ -60,6 +85,69 @@ export async function settled(helper: HelperProcess, wanted: Partial<Census>, wi
     const same = Object.entries(wanted).every(([what, count]) => now[what as keyof Census] === count);
     if (same || Date.now() > deadline) return now;
   }
+}
+
+/** Firewall and links are the helper's alone where it has a network of its own (`apart`). */
+export function stock(helper: HelperProcess): Stock {
+  const volume = statfsSync(join(helper.state, 'volume'));
+  const pins = readdirSync(join(helper.state, 'volume/pins'), { recursive: true, withFileTypes: true });
+  return {
+    files: volume.files - volume.ffree,
+    MB: Math.round(((volume.blocks - volume.bfree) * volume.bsize) / 2 ** 20),
+    pins: pins.filter((entry) => entry.isFile()).length,
+    firewall: firewallOf(helper.pid),
+    links: read(`/proc/${helper.pid}/net/dev`)
+      .split('\n')
+      .filter((line) => line.includes(':')).length,
+    dying: dying(helper.cgroups().at(-1) ?? ''),
+    networks: Number(/^net_namespace +(\d+)/m.exec(readFileSync('/proc/slabinfo', 'utf8'))?.[1]),
+  };
+}
+
+/** What there is more of than there may be, by how much: nothing, or what has not gone `withinMs`. */
+export async function grown(helper: HelperProcess, before: Stock, withinMs = 10_000): Promise<Partial<Stock>> {
+  for (const deadline = Date.now() + withinMs; ; await sleep(100)) {
+    const now = stock(helper);
+    const more = Object.entries(now)
+      .map(([what, count]) => [what, count - before[what as keyof Stock]] as const)
+      // A count that could not be taken is none that held.
+      .filter(([what, by]) => !(by <= (MAY_GROW[what as keyof Stock] ?? 0)));
+    if (more.length === 0 || Date.now() > deadline) return Object.fromEntries(more);
+  }
+}
+
+/** Some may go while they are counted. */
+function groupsBelow(dir: string): number {
+  try {
+    const groups = readdirSync(dir, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    return groups.reduce((sum, { name }) => sum + 1 + groupsBelow(join(dir, name)), 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    return 0;
+  }
+}
+
+/** MB that a process has of its own and shares. */
+export function residentMb(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+}
+
+/** All of the network that the process is in. */
+function firewallOf(pid: number): number {
+  const words = [`--net=/proc/${pid}/ns/net`, 'nft', '-j', 'list', 'ruleset'];
+  const { nftables } = JSON.parse(execFileSync('nsenter', words, { encoding: 'utf8' })) as { nftables: object[] };
+  return nftables.filter((what) => !('metainfo' in what)).length;
+}
+
+function dying(group: string): number {
+  const own = /^nr_dying_descendants (\d+)$/m.exec(readFileSync(join(group, 'cgroup.stat'), 'utf8'))?.[1];
+  const ofV1 = ['pids', 'memory'].map((controller) => {
+    const mount = v1Mount(controller, read('/proc/self/mountinfo'));
+    if (!mount) return 0;
+    const all = new RegExp(`^${controller}\t\\d+\t(\\d+)`, 'm').exec(read('/proc/cgroups'))?.[1];
+    return Number(all) - groupsBelow(mount) - 1;
+  });
+  return [Number(own), ...ofV1].reduce((sum, n) => sum + n, 0);
 }
 
 /** What each descriptor of a process is. */

@@ -78,7 +78,8 @@ export class HelperProcess {
   /**
    * @param volumeBytes of the state volume; sparse
    * @param options `within`: a command that ends by becoming the one given to it, in surroundings that it made. `measured`: its
-   * memory is looked at, of which source maps take 20 MB from the first error on. `ownWay`: whether it copies or rotates is left to it
+   * memory is looked at, of which source maps take 20 MB from the first error on. `ownWay`: whether it copies or rotates is left to it.
+   * `apart`: in a network of its own, so that what it makes there is nobody else's
    */
   static async start(
     volumeBytes = 4 * 1024 ** 3,
@@ -87,6 +88,7 @@ export class HelperProcess {
       standbys?: number;
       measured?: boolean;
       ownWay?: boolean;
+      apart?: boolean;
       /** Path of another CRIU than ours. */
       criu?: string;
       within?: (helper: HelperProcess) => string[];
@@ -94,6 +96,8 @@ export class HelperProcess {
   ): Promise<HelperProcess> {
     const helper = new HelperProcess();
     if (options.within) helper.prefix = options.within(helper);
+    if (options.apart)
+      helper.prefix = [...helper.prefix, 'unshare', '--net', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh'];
     helper.measured = options.measured ?? false;
     if (options.faults) helper.env.TELEPORT_ENV_FAULT = helper.fault;
     if (options.standbys !== undefined) helper.env.TELEPORT_ENV_STANDBYS = String(options.standbys);
