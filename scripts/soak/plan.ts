@@ -11,6 +11,8 @@ export interface Plan {
 }
 /** The seed is the same of each soak, so that one that was broken off can be gone on with. */
 export const DEFAULTS: Plan = { faults: 1000, rollbacks: 10_000, depth: 3000, seed: 1000 };
+/** Beside the first, alive at once. */
+export const SANDBOXES = 20;
 /** So many faults are one run. */
 const PART = 100;
 
@@ -39,7 +41,7 @@ export function lanesOf({ faults, seed }: Plan): Run[][] {
   return [
     killed.filter((_, i) => i % 2 === 0),
     killed.filter((_, i) => i % 2 === 1),
-    [whole('rollbacks')],
+    [whole('rollbacks'), whole('sandboxes')],
     ['criu-killed', 'damaged', 'full-volume'].map(whole),
     [{ file: 'depth', grep: ' deep$', faults, seed }],
   ];

@@ -1,5 +1,6 @@
 /** What came of a soak, as docs/soak.md tells it; and what must be so, or nothing is told at all. */
-import { DEFAULTS, lanesOf, type Plan, type Run } from './plan.ts';
+import { DEFAULTS, lanesOf, type Plan, type Run, SANDBOXES } from './plan.ts';
+import { SHARES, tooFew } from './shares.ts';
 
 export interface Part {
   run: Run;
@@ -25,6 +26,7 @@ const WANTED: Record<string, (run: Run, plan: Plan) => Note[]> = {
     { what: 'rollbacks', rollbacks },
     { what: 'forks', forks: rollbacks },
   ],
+  'faults/sandboxes': () => [{ what: 'further sandboxes', sandboxes: SANDBOXES }],
   depth: (_, { depth }) => [{ what: 'a deep line', depth }],
 };
 
@@ -52,6 +54,8 @@ export function wrongWith(part: Part, plan: Plan): string[] {
     for (const [name, value] of Object.entries(note))
       if (found?.[name] !== value) wrong.push(`"${note.what}" was to tell of ${name} ${value}, not ${found?.[name]}`);
   }
+  const rollbacks = notes.find(({ what }) => what === 'rollbacks');
+  if (rollbacks) wrong.push(...tooFew(rollbacks, plan.rollbacks));
   return wrong.map((why) => `${nameOf(part.run)}: ${why}`);
 }
 
@@ -101,7 +105,8 @@ ${counts(parts, plan)}
 ${files.join('\n')}
 
 The counts at the end of a row are what the helper held when all sandboxes had been removed (or, for the rollbacks, after the last
-one): the very same as before the first, or the test fails.
+one): the very same as before the first, or the test fails. \`more of\` is what the machine held then, beside what it had held before:
+of files, files kept of the base, firewall and links nothing may be more, of the others what test/daemon/census.ts says.
 
 | what | figures | at commit |
 |---|---|---|
@@ -111,6 +116,15 @@ ${parts
   .map(({ run, said }) => `\n## ${nameOf(run)} failed\n\n\`\`\`\n${said.slice(-3000)}\n\`\`\`\n`)
   .join('')}`;
 }
+
+/** As the report calls them. */
+const WAYS: Record<keyof typeof SHARES, string> = {
+  warm: 'warm (a standby was taken)',
+  cold: 'cold',
+  saving: 'such as save first what they leave',
+  undo: 'undoings, or those of undoings',
+  deep: 'to deep checkpoints',
+};
 
 /** What was to be done and what was: a soak may be asked for less than its default. */
 function counts(parts: Part[], plan: Plan): string {
@@ -127,5 +141,8 @@ function counts(parts: Part[], plan: Plan): string {
 |---|---|---|---|
 ${rows.map(([what, key, done]) => `| ${what} | ${DEFAULTS[key]} | ${plan[key]} | ${done} |`).join('\n')}
 
-Of these kills ${sum('helper killed', 'hits')} were at the very point that was meant, the others right after.`;
+Of these kills ${sum('helper killed', 'hits')} were at the very point that was meant, the others right after. Of the rollbacks
+${Object.keys(SHARES)
+  .map((way) => `${sum('rollbacks', way)} were ${WAYS[way as keyof typeof SHARES]}`)
+  .join(', ')}.`;
 }

@@ -8,13 +8,15 @@ import { type Part, report, wrongWith } from '../../scripts/soak/report.ts';
 
 const plan: Plan = { faults: 150, rollbacks: 200, depth: 300, seed: 7 };
 const around = { finished: '2026-01-01T00:00', cores: 2, kernel: '6', node: '20' };
+const ways = { warm: 110, cold: 90, saving: 60, undo: 40, deep: 20 };
 const notesOf = ({ file, faults, seed }: Run): object[] =>
   ({
     'faults/helper-killed': [{ what: 'helper killed', faults, hits: faults - 1, seed }],
     'faults/rollbacks': [
-      { what: 'rollbacks', rollbacks: 200, seconds: 6 },
+      { what: 'rollbacks', rollbacks: 200, ...ways, seconds: 6 },
       { what: 'forks', forks: 200, seconds: 3 },
     ],
+    'faults/sandboxes': [{ what: 'further sandboxes', sandboxes: 20 }],
     depth: [{ what: 'a deep line', depth: 300 }],
   })[file] ?? [];
 const partOf = (run: Run, more: Partial<Part> = {}): Part => ({
@@ -42,6 +44,7 @@ describe('the report of a soak', () => {
     assert.match(text, /\| forks \| 10000 \| 200 \| 200 \|/);
     assert.match(text, /\| checkpoints in one line \| 3000 \| 300 \| 300 \|/);
     assert.match(text, /Of these kills 148 were at the very point/);
+    assert.match(text, /Of the rollbacks\n110 were warm \(a standby was taken\), 90 were cold, 60 were such as save/);
     assert.match(text, /^\| faults\/helper-killed, 50 faults, seed 107 \| 3 passing \| 9 s \| abc1234 \|$/m);
     assert.match(text, /^\| forks \| forks 200, seconds 3 \| abc1234 \|$/m);
   });
@@ -80,6 +83,9 @@ describe('the report of a soak', () => {
     refused(rollbacks(one, { what: 'forks', forks: 20 }), /"forks" was to tell of forks 200, not 20/);
     const other = { notes: toLines([{ what: 'helper killed', faults: 100, seed: 8 }]) };
     assert.match(wrongWith(partOf(runs[0]!, other), plan).join(), /to tell of seed 7, not 8/);
+    const [all, forks] = notesOf({ ...runs[0]!, file: 'faults/rollbacks' }) as [object, object];
+    refused(rollbacks({ ...all, cold: 39, warm: 161 }, forks), /cold: 39 of 200, not 20 %/);
+    refused(rollbacks({ ...all, undo: undefined }, forks), /undo: undefined of 200, not 15 %/);
     refused(whole().slice(1), /helper-killed, 100 faults, seed 7: is missing/);
   });
 });

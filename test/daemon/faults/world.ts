@@ -45,7 +45,9 @@ export class World {
     this.helper = helper;
   }
 
-  static async start(options: { standbys?: number; volumeBytes?: number; measured?: boolean } = {}): Promise<World> {
+  static async start(
+    options: { standbys?: number; volumeBytes?: number; measured?: boolean; apart?: boolean } = {},
+  ): Promise<World> {
     const world = new World(await HelperProcess.start(options.volumeBytes, { faults: true, ...options }));
     world.connection = await world.helper.connect();
     // Its first operations load what it needs from then on.
@@ -74,10 +76,10 @@ export class World {
 
   // ---- a sandbox ----
 
-  async create(): Promise<string> {
+  async create(more: Partial<Params<'sandbox/create'>> = {}): Promise<string> {
     const ws = workspace({ 'a.txt': 'one\n' });
     this.made.push(ws);
-    return (await this.connection.request('sandbox/create', { workspace: ws })).sandbox.id;
+    return (await this.connection.request('sandbox/create', { workspace: ws, ...more })).sandbox.id;
   }
 
   async remove(sandbox: string): Promise<void> {
@@ -215,7 +217,7 @@ export class World {
   }
 
   /** Shell variable, file and number of files say the same: a moment that was. */
-  private async set(sandbox: string, value: string, files = 0): Promise<void> {
+  async set(sandbox: string, value: string, files = 0): Promise<void> {
     const fill = files ? `; mkdir -p big; for i in $(seq ${files}); do echo ${value} > big/$i; done` : '';
     await this.run(sandbox, `X=${value}; echo ${value} > n${fill}; FILES=$(ls big 2>/dev/null | wc -l)`);
   }
