@@ -1,10 +1,20 @@
 /** What the census counts, made more of by hand: whatever there is more of, it tells, by name. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, rmdirSync, rmSync, unlinkSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Cgroup } from '../../helper/engine/cgroup.ts';
+import { v1Mount } from '../../helper/engine/limits.ts';
 import { addPair, deleteLink, inNetworkOf } from '../../helper/engine/netlink.ts';
 import { grown, MAY_GROW, type Stock, stock } from './census.ts';
 import { HelperProcess, needsMachine } from './helper-process.ts';
@@ -85,23 +95,40 @@ describe('the census tells of', function () {
     }
   });
 
-  it('control groups that are dying', async () => {
-    // Whom nobody asks how it ended is in its group still, whoever removes that.
-    const place = Cgroup.make(join(helper.cgroups().at(-1)!, 'of-this-test')).path;
-    const groups = Array.from({ length: 120 }, (_, i) => Cgroup.make(join(place, String(i))));
-    const lines = groups.map(({ path }) => `sh -c 'echo $$ > ${path}/cgroup.procs; exec sleep 1000' &`);
-    const parent = spawn('sh', ['-c', `${lines.join('\n')}\nexec sleep 1000`], { detached: true });
+  /** One in the other, the innermost with a process that has ended and that nobody asks how: it is in there still, and holds all of them. */
+  async function dying(top: string, count: number, look: () => Promise<void>): Promise<void> {
+    const groups = Array.from({ length: count }, (_, i) => join(top, ...Array.from({ length: i + 1 }, () => 'd')));
+    mkdirSync(groups.at(-1)!, { recursive: true });
+    const procs = join(groups.at(-1)!, 'cgroup.procs');
+    const line = `sh -c 'echo $$ > $0; exec sleep 1000' ${procs} & exec sleep 1000`;
+    const parent = spawn('sh', ['-c', line], { detached: true });
     try {
-      await until(() => groups.every((group) => group.pids().length > 0));
-      for (const group of groups) group.kill();
-      await until(() => groups.every((group) => group.pids().length === 0));
-      for (const { path } of groups) rmdirSync(path);
-      assert.deepEqual(Object.keys(await grown(helper, had, 0)), ['dying']);
+      const inside = () => readFileSync(procs, 'utf8').trim();
+      await until(() => inside() !== '');
+      process.kill(Number(inside()), 'SIGKILL');
+      await until(() => inside() === '');
+      for (const group of groups.reverse()) rmdirSync(group);
+      await look();
     } finally {
       await ended(parent);
-      rmdirSync(place);
     }
+  }
+
+  it('control groups that are dying', async () => {
+    const count = MAY_GROW.dying! + 1;
+    await dying(helper.cgroups().at(-1)!, count, () => tells({ dying: count }));
   });
+
+  // Where there is none, those above are all that there are.
+  const v1 = v1Mount('pids', readFileSync('/proc/self/mountinfo', 'utf8'));
+  if (v1)
+    it('such of cgroup v1', async () => {
+      const top = join(v1, `of-this-test-${process.pid}`);
+      await dying(top, 2 * MAY_GROW['dying of v1']!, async () => {
+        rmdirSync(top);
+        assert.deepEqual(Object.keys(await grown(helper, had, 0)), ['dying of v1']);
+      });
+    });
 });
 
 async function until(there: () => boolean): Promise<void> {

@@ -3,11 +3,18 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '../../helper/client/connection.ts';
-import { DEPTH, note } from './faults/counts.ts';
+import { layersOf, type Node } from '../../helper/sandbox/tree.ts';
+import { DEPTH, note, SOAK } from './faults/counts.ts';
 import { HelperProcess, needsMachine, workspace } from './helper-process.ts';
 
 /** Beyond what the daemon lets lie one on the other (helper/daemon/catalogue.ts). */
 const DEEP = 34;
+/** However deep it lies: those below are made one in the background, while a few more come to lie on them. */
+const MOST_LAYERS = 40;
+/** Rollbacks to each place of a deep line, in turn. */
+const TURNS = 15;
+/** A soak's median of them may be that many times the first's. What is not flat is as many times slower as it is deeper, or more. */
+const FLAT = 4;
 
 describe('a deep line', () => {
   let helper: HelperProcess;
@@ -69,6 +76,18 @@ describe('a deep line', () => {
       .split('\n')
       .filter((at) => / \/ \/ /.test(at));
     return root!.match(/checkpoints\/k\d+\/(layer|flat)/g)!.length;
+  }
+
+  /** What makes it flat: of each checkpoint few layers would be mounted, and its image is whole. */
+  function shape(): { 'most layers': number; 'image parents': number } {
+    const tree = new Map<string, Node>();
+    for (const id of ['k0', ...line]) tree.set(id, JSON.parse(readFileSync(join(place(id), 'manifest.json'), 'utf8')));
+    const layers = Math.max(...line.map((id) => layersOf(tree, id).length));
+    assert.ok(layers < MOST_LAYERS, `${layers} layers would be mounted for one of them`);
+    // A link of that name leads CRIU to the image that has the rest of the memory.
+    const parents = line.flatMap((id) => readdirSync(join(place(id), 'image'))).filter((name) => name === 'parent');
+    assert.deepEqual(parents, [], 'no image is a part of another');
+    return { 'most layers': layers, 'image parents': parents.length };
   }
 
   it('is made shallow in the background; a helper that is killed over it loses nothing', async () => {
@@ -188,10 +207,26 @@ describe('a deep line', () => {
     }
     const last = DEPTH - 1;
     const places = { first: 0, middle: last >> 1, last };
-    for (const [name, at] of Object.entries(places)) {
-      await timed(`to the ${name}`, () => goTo(line[at]!));
+    for (const at of Object.values(places)) {
       await check(at);
-      assert.ok((await mounted()) < 40, 'however deep it lies, few layers are mounted');
+      assert.ok((await mounted()) < MOST_LAYERS, 'however deep it lies, few layers are mounted');
+    }
+    Object.assign(figures, shape());
+    const times: Record<keyof typeof places, number[]> = { first: [], middle: [], last: [] };
+    for (let turn = 0; turn < TURNS; turn++)
+      for (const name of ['first', 'middle', 'last'] as const) {
+        const from = performance.now();
+        const { path } = await goTo(line[places[name]]!);
+        times[name].push(performance.now() - from);
+        assert.equal(path, 'cold', 'each of them is restored');
+      }
+    for (const name of ['first', 'middle', 'last'] as const) {
+      figures[`ms to the ${name}`] = round(median(times[name]));
+      const ratio = round(median(times[name]) / median(times.first));
+      if (name !== 'first') figures[`${name} to first`] = ratio;
+      // How long something takes is for a soak to judge, not for each run of the tests.
+      if (SOAK)
+        assert.ok(ratio <= FLAT, `to go to the ${name} takes ${ratio} times as long as to the first: ${times[name]}`);
     }
     await timed('to restart', () => helper.restart());
     connection = await helper.connect();
@@ -201,3 +236,11 @@ describe('a deep line', () => {
     note('a deep line', { ...figures, seconds: Math.round((performance.now() - begun) / 1000) });
   });
 });
+
+function median(times: number[]): number {
+  return times.toSorted((a, b) => a - b)[times.length >> 1]!;
+}
+
+function round(n: number): number {
+  return Math.round(n * 10) / 10;
+}
