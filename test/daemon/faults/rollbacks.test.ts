@@ -31,7 +31,8 @@ const ROUND = ['save', 'undo', 'undo', 'near', 'near', 'near', 'far', 'deep', 'n
 const DEEP = 20;
 
 describe('many rollbacks', function () {
-  this.timeout(60_000 + ROLLBACKS * 500);
+  // The deep line and what is done first take as long as some hundred rollbacks.
+  this.timeout(300_000 + ROLLBACKS * 500);
   let world: World;
   /** With no sandbox, after the first ones. */
   let atFirst: Stock;
@@ -46,6 +47,9 @@ describe('many rollbacks', function () {
     atFirst = stock(world.helper);
   });
   after(() => world?.stop());
+  afterEach(async function () {
+    await world.clear(this.currentTest?.state === 'failed');
+  });
 
   /**
    * What the helper holds is the same before and after `work`, of which some is done first to get into its stride.
