@@ -107,6 +107,20 @@ export function stock(helper: HelperProcess): Stock {
   };
 }
 
+/** The stock once it is the same for a second: one taken while files are still going would hide as many that stay later on. */
+export async function steady(helper: HelperProcess): Promise<Stock> {
+  for (let before = stock(helper), times = 0, tries = 0; ; tries++) {
+    await sleep(200);
+    const now = stock(helper);
+    times = (['files', 'pins', 'firewall', 'links'] as const).every((what) => now[what] === before[what])
+      ? times + 1
+      : 0;
+    if (times === 5) return now;
+    if (tries > 300) throw new Error(`it never rests: ${JSON.stringify([before, now])}`);
+    before = now;
+  }
+}
+
 /** What there is more of than there may be, by how much: nothing, or what has not gone `withinMs`. */
 export async function grown(helper: HelperProcess, before: Stock, withinMs = 10_000): Promise<Partial<Stock>> {
   for (const deadline = Date.now() + withinMs; ; await sleep(100)) {

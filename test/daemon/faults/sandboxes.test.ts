@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SANDBOXES } from '../../../scripts/soak/plan.ts';
-import { type Census, census, grown, residentMb, type Stock, stock } from '../census.ts';
+import { type Census, census, grown, residentMb, type Stock, steady, stock } from '../census.ts';
 import { needsMachine } from '../helper-process.ts';
 import { note } from './counts.ts';
 import { World } from './world.ts';
@@ -20,7 +20,7 @@ describe('many sandboxes', function () {
     // Its first operations load what it needs from then on, and what it keeps of the base it keeps.
     await world.remove(await alive());
     await world.nothingLeft();
-    atFirst = stock(world.helper);
+    atFirst = await steady(world.helper);
   });
   after(() => world?.stop());
   afterEach(async function () {
