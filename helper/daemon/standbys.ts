@@ -12,7 +12,7 @@ import type { Branch } from './branch.ts';
 export interface Workshop {
   /** A frozen branch of the checkpoint. Rejects where the checkpoint can't be restored. */
   make(checkpoint: string): Promise<Branch>;
-  /** The restore failed, or succeeded: what that says of the checkpoint. */
+  /** The restore failed, or succeeded: what that says of the checkpoint. Throws nothing. */
   proven(checkpoint: string, problem: string | null): void;
   end(branch: Branch, reason: string): void;
   /** It has stood by for a while: nobody is in a hurry for it. */
@@ -190,27 +190,33 @@ export class Standbys {
     this.timer = null;
     for (;;) {
       this.dismiss();
+      if (this.closed) return;
       const missing = this.missing();
-      const next = missing ?? (idle ? this.unproven() : undefined);
+      // What was ended, or had no room beside another, is not made only because nobody asks for anything.
+      const wanted = idle && !this.untried ? [] : missing;
+      const unproven = this.unproven();
+      // One that is too large is in the way of none that is not.
+      const [taken, left] = [this.together.bytes, this.left()];
+      const next = [...wanted, ...(idle ? unproven : [])].find((checkpoint) =>
+        hasRoom(this.shop.bytesOf(checkpoint), taken, left),
+      );
       if (!next) {
-        if (!this.closed && !this.making.length && this.unproven()) this.workIn(this.idleMs, true);
+        if (this.making.length) return;
+        // The first also proves the checkpoint, for which nobody would ask again. Further ones can do without.
+        if ((wanted.length && this.untried) || (idle && unproven.length)) this.workIn(this.lookMs, idle);
+        else if (unproven.length) this.workIn(this.idleMs, true);
         return;
       }
       // Another is under way: when it is made, its loop goes on.
-      if (this.closed || !this.isTurnOf(next)) return;
-      const bytes = this.shop.bytesOf(next);
-      if (!hasRoom(bytes, this.together.bytes, this.left())) {
-        // The first also proves the checkpoint, for which nobody would ask again. Further ones can do without.
-        if (this.untried || !missing) this.workIn(this.lookMs, idle);
-        return;
-      }
-      if (missing) this.untried = false;
+      if (!this.isTurnOf(next)) return;
+      const proof = !wanted.includes(next);
+      if (!proof) this.untried = false;
       const making: Making = {
         checkpoint: next,
-        bytes,
+        bytes: this.shop.bytesOf(next),
         made: Promise.resolve(null),
         claimed: false,
-        proof: missing === undefined,
+        proof,
       };
       this.together.add(this);
       making.made = this.build(making);
@@ -221,19 +227,19 @@ export class Standbys {
     }
   }
 
-  private unproven(): string | undefined {
-    return this.shop.unproven().find((checkpoint) => !this.inVain.has(checkpoint));
+  private unproven(): string[] {
+    return this.shop.unproven().filter((checkpoint) => !this.inVain.has(checkpoint));
   }
 
   private isTurnOf(checkpoint: string): boolean {
     return this.making.length < AT_ONCE && this.making.every((one) => one.claimed && one.checkpoint === checkpoint);
   }
 
-  private missing(): string | undefined {
+  private missing(): string[] {
     const standing = new Map<string, number>();
     for (const { checkpoint } of [...this.ready, ...this.making])
       standing.set(checkpoint, (standing.get(checkpoint) ?? 0) + 1);
-    return this.wanted.find((checkpoint) => {
+    return this.wanted.filter((checkpoint) => {
       const left = standing.get(checkpoint) ?? 0;
       standing.set(checkpoint, left - 1);
       return left <= 0;
@@ -242,23 +248,21 @@ export class Standbys {
 
   private async build(making: Making): Promise<Branch | null> {
     const { checkpoint } = making;
+    let branch: Branch;
     try {
-      const branch = await this.shop.make(checkpoint);
-      this.shop.proven(checkpoint, null);
-      if (!this.closed) {
-        if (making.claimed) return branch;
-        if (!making.proof || this.wanted.includes(checkpoint)) this.stand(checkpoint, branch);
-        else this.shop.end(branch, 'it was made to see that it can be');
-        return branch;
-      }
-      this.shop.end(branch, 'the sandbox stopped');
-      return null;
+      branch = await this.shop.make(checkpoint);
     } catch (error) {
       this.wanted = this.wanted.filter((id) => id !== checkpoint);
       this.inVain.add(checkpoint);
       if (isBroken(error)) this.shop.proven(checkpoint, (error as Error).message);
       return null;
     }
+    this.shop.proven(checkpoint, null);
+    if (this.closed) this.shop.end(branch, 'the sandbox stopped');
+    else if (making.claimed) return branch;
+    else if (!making.proof || this.wanted.includes(checkpoint)) this.stand(checkpoint, branch);
+    else this.shop.end(branch, 'it was made to see that it can be');
+    return null; // nobody waits for it
   }
 
   /** What is under way is there, or failed. */

@@ -17,6 +17,8 @@ describe('standbys', () => {
   let proven: Set<string>;
   let unproven: string[];
   let bytes: number;
+  /** A checkpoint for which there is no room. */
+  let large: string;
   /** Time goes on by as much as a standby may age. */
   let later: boolean;
   let together: StandbyMemory;
@@ -30,6 +32,7 @@ describe('standbys', () => {
     proven = new Set();
     unproven = [];
     bytes = 1e6;
+    large = '';
     later = false;
     together = new StandbyMemory();
     standbys = new Standbys(
@@ -41,7 +44,7 @@ describe('standbys', () => {
         proven: (checkpoint) => proven.add(checkpoint),
         rested: () => {},
         end: ({ id }, reason) => ended.push(`${id}: ${reason}`),
-        bytesOf: () => bytes,
+        bytesOf: (checkpoint) => (checkpoint === large ? 9e9 : bytes),
         unproven: () => unproven.filter((one) => !proven.has(one)),
       },
       () => left,
@@ -210,6 +213,38 @@ describe('standbys', () => {
     assert.deepEqual(made, ['k1', 'k9'], 'what was taken is no standby any more');
     await other.close('the test is over');
     assert.equal(together.bytes, 0);
+  });
+
+  it('one for which there is no room is in the way of none that has some, wanted or to be proven', async () => {
+    large = 'k3';
+    unproven = ['k3', 'k2', 'k1'];
+    standbys.want(['k3', 'k2'], 0);
+    await until(() => made.length === 1);
+    finish[0]!();
+    await until(() => made.length === 2);
+    finish[1]!();
+    await until(() => proven.has('k1'));
+    assert.deepEqual([made, ended], [['k2', 'k1'], ['b2: it was made to see that it can be']]);
+    await sleep(100);
+    assert.equal(made.length, 2);
+    left = { available: 60e9, total: 64e9, stalled: 0 };
+    await until(() => made.length === 3);
+    finish[2]!();
+    await until(() => standbys.all.length === 2);
+    assert.deepEqual([made[2], [...proven].sort()], ['k3', ['k1', 'k2', 'k3']]);
+  });
+
+  it('one that was too old is not made again because others are still to be proven', async () => {
+    large = 'k9';
+    unproven = ['k9'];
+    standbys.want(['k1'], 0);
+    await makeAll(1);
+    await sleep(100);
+    later = true;
+    await until(() => ended.length === 1);
+    later = false;
+    await sleep(150);
+    assert.deepEqual(made, ['k1']);
   });
 
   it('what nothing proved is proven when nobody wants anything, one after the other, and does not stand by', async () => {
