@@ -68,7 +68,12 @@ export class Branches {
       {
         make: (checkpoint) => this.make(checkpoint, 'standby', new Steps()),
         proven: (checkpoint, problem) => {
-          this.catalogue.proven(checkpoint, problem);
+          try {
+            this.catalogue.proven(checkpoint, problem);
+          } catch (error) {
+            // It is known, and only not written: what was made of it is as good.
+            this.state.around.log(`${this.state.record.id}/${checkpoint}: ${(error as Error).message}`);
+          }
           // It may have stood in the place of one that was hinted at.
           if (this.hints.length && !this.state.removed) this.refill();
         },
@@ -383,6 +388,7 @@ export class Branches {
   /** Changes neither the tree nor the head, so many can be made side by side. */
   async fork(checkpoint: string): Promise<{ branch: string; path: 'warm' | 'cold'; ms: number; steps: Steps }> {
     const steps = new Steps();
+    this.state.checkThere();
     this.catalogue.get(checkpoint);
     const made = this.obtain(checkpoint, 'fork', steps);
     const lease = { checkpoint, made };
@@ -453,10 +459,9 @@ export class Branches {
     if (this.state.removed || !this.state.record.head) return;
     this.standbys.open();
     const { current } = this.state.record;
-    const usable = new Map([...this.catalogue.tree].filter(([, m]) => !m.broken));
     const now = performance.now();
     const size = (id: string): number => this.bytesOf(id);
-    const wanted = wishes(usable, current, this.accesses, this.hints, now, STANDBY_LIMITS, size).map(
+    const wanted = wishes(this.catalogue.usable, current, this.accesses, this.hints, now, STANDBY_LIMITS, size).map(
       (w) => w.checkpoint,
     );
     // Whatever else is hinted at: it is what a slip wants back, and whether it can be had is not known yet.

@@ -1,6 +1,6 @@
 /** A sandbox's checkpoints, on disk and in mind: read, written, measured, made durable, deleted. */
 
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -62,6 +62,8 @@ export class Catalogue {
   readonly damaged = new Map<string, { why: string; manifest: Manifest; read: boolean }>();
   private readonly becomingDurable = new Map<string, Promise<void>>();
   private flattening: Promise<void> | null = null;
+  /** Being deleted: there still, but nobody may begin anything with it. */
+  private readonly going = new Set<string>();
   /** Images that are known to be what was written: since when, and which files those are. */
   private readonly compared = new Map<string, { stamp: string; at: number }>();
 
@@ -84,9 +86,14 @@ export class Catalogue {
     return this.manifests;
   }
 
+  /** Those that can be gone to, as far as one knows. */
+  get usable(): ReadonlyMap<string, Manifest> {
+    return new Map([...this.manifests].filter(([id, { broken }]) => !broken && !this.going.has(id)));
+  }
+
   /** @throws TeleportError `unknownCheckpoint`, `checkpointDamaged` */
   get(id: string): Manifest {
-    const manifest = this.manifests.get(id);
+    const manifest = this.going.has(id) ? undefined : this.manifests.get(id);
     if (manifest) return manifest;
     const damage = this.damaged.get(id);
     if (damage)
@@ -186,6 +193,8 @@ export class Catalogue {
         }
         // What it stands for is all there still, unless it was left alone.
         if (manifest.flat && !manifest.alone && !existsSync(place.flat)) manifest.flat = false;
+        // Nobody stands on it before the manifest says that it is there.
+        if (!manifest.flat && existsSync(place.flat)) this.discardHalf(id);
         this.manifests.set(id, manifest);
       } catch (error) {
         this.spoilt(id, (error as Error).message);
@@ -227,6 +236,13 @@ export class Catalogue {
   discardUnfinished(id: string): void {
     this.state.around.log(`${this.state.record.id}/${id}: removed, it was never finished`);
     this.state.inBackground(() => removeTree(this.state.layout.checkpoint(id).dir));
+  }
+
+  /** One layer of many that was never whole. Out of the way at once: it may be made anew before this one is gone. */
+  private discardHalf(id: string): void {
+    const half = join(this.state.around.machine.layout.trash, `${this.state.record.id}-${id}-flat`);
+    renameSync(this.state.layout.checkpoint(id).flat, half);
+    this.state.inBackground(() => removeTree(half));
   }
 
   async measure(manifest: Manifest, place: CheckpointLayout): Promise<void> {
@@ -276,21 +292,34 @@ export class Catalogue {
   }
 
   /**
-   * @param needed by live branches
+   * @param needed by live branches, as of when it is asked
+   * @param vacate ends those that stand on it and could as well be made anew; none is made of it any more
    * @returns bytes freed
    * @throws TeleportError `checkpointInUse`
    */
-  async remove(checkpoint: string, needed: ReadonlySet<string>): Promise<number> {
+  async remove(checkpoint: string, needed: () => ReadonlySet<string>, vacate: () => Promise<void>): Promise<number> {
     await this.flattening?.catch(() => {}); // told by whoever began it
     const manifest = this.damaged.get(checkpoint)?.manifest ?? this.get(checkpoint);
     const above = [...builtOn(this.manifests, checkpoint), ...this.damagedOn(checkpoint)];
     const isRoot = this.damaged.has(checkpoint) ? checkpoint === 'k0' : manifest.parent === null;
-    if (isRoot || above.length || needed.has(checkpoint))
+    if (isRoot || above.length || needed().has(checkpoint))
       throw new TeleportError(
         'checkpointInUse',
         `${checkpoint} is in use: ${isRoot ? 'it is the root of the sandbox' : above.length ? `${above.join(', ')} ${above.some((id) => this.damaged.has(id)) ? 'may lie' : 'lie'} on it` : 'the current state or a live fork comes from it'}`,
         { hint: 'delete those first, or roll back to another one' },
       );
+    this.going.add(checkpoint);
+    try {
+      await vacate();
+      return await this.take(manifest);
+    } finally {
+      this.going.delete(checkpoint);
+    }
+  }
+
+  /** Takes it out of the tree and away. @returns bytes freed */
+  private async take(manifest: Manifest): Promise<number> {
+    const checkpoint = manifest.id;
     for (const { id, base } of leftAlone(this.manifests, checkpoint)) this.leaveAlone(id, base);
     faultPoint('delete:alone');
     for (const child of reparented(new Map([...this.manifests, [checkpoint, manifest]]), checkpoint)) {
@@ -332,7 +361,7 @@ export class Catalogue {
 
   /** Of which nobody knows yet whether they can be restored, newest first. */
   unproven(): string[] {
-    const found = [...this.manifests.values()].filter(({ verified, broken }) => !verified && !broken);
+    const found = [...this.usable.values()].filter(({ verified }) => !verified);
     return found.map(({ id }) => id).sort((a, b) => numberOf(b) - numberOf(a));
   }
 
@@ -359,14 +388,18 @@ export class Catalogue {
 
   private async flatten(checkpoint: string): Promise<void> {
     const { dir, flat, manifest: file } = this.state.layout.checkpoint(checkpoint);
-    await removeTree(flat); // of a helper that ended before it was whole
-    await inSlices(flatten(this.layerPaths(checkpoint), this.ownLayers(checkpoint).length - 1, flat));
-    faultPoint('flatten:made');
-    await syncfsAsync(dir);
-    const manifest = this.manifests.get(checkpoint);
-    if (!manifest || this.state.removed) return;
-    writeRecord(file, { ...manifest, flat: true }, { sync: true });
-    manifest.flat = true;
+    try {
+      await inSlices(flatten(this.layerPaths(checkpoint), this.ownLayers(checkpoint).length - 1, flat));
+      faultPoint('flatten:made');
+      await syncfsAsync(dir);
+      const manifest = this.manifests.get(checkpoint);
+      if (!manifest || this.state.removed) return;
+      writeRecord(file, { ...manifest, flat: true }, { sync: true });
+      manifest.flat = true;
+    } catch (error) {
+      await removeTree(flat); // half of it is of no use, and on a volume that is full in the way
+      throw error;
+    }
     faultPoint('flatten:done');
   }
 
@@ -374,7 +407,12 @@ export class Catalogue {
   makeDurable(checkpoint: string): Promise<void> {
     const begun = this.becomingDurable.get(checkpoint);
     if (begun) return begun;
-    const done = this.sync(checkpoint).finally(() => this.becomingDurable.delete(checkpoint));
+    const done = this.sync(checkpoint)
+      .catch((error) => {
+        // Deleted meanwhile, its files were not there to be read: nothing is lost that anybody wants.
+        if (this.manifests.has(checkpoint) && !this.state.removed) throw error;
+      })
+      .finally(() => this.becomingDurable.delete(checkpoint));
     this.becomingDurable.set(checkpoint, done);
     return done;
   }

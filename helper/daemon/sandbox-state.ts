@@ -5,6 +5,7 @@ import { defaultLimits } from '../engine/limits.ts';
 import type { LinkedNames } from '../engine/linked-names.ts';
 import type { Machine } from '../engine/machine.ts';
 import type { NetworkMode, Networks } from '../engine/network.ts';
+import { TeleportError } from '../protocol/errors.ts';
 import type { NotificationName, NotificationParams } from '../protocol/methods.ts';
 import type { Limits } from '../protocol/model.ts';
 import type { SandboxRecord } from '../sandbox/records.ts';
@@ -49,6 +50,11 @@ export class SandboxState {
     this.record = record;
     this.layout = layout;
     this.around = around;
+  }
+
+  /** @throws TeleportError `unknownSandbox` where it is being removed */
+  checkThere(): void {
+    if (this.removed) throw new TeleportError('unknownSandbox', `there is no sandbox ${this.record.id} any more`);
   }
 
   number(kind: 'checkpoint' | 'branch' | 'session'): number {

@@ -204,9 +204,17 @@ export class Sandbox {
     }
   }
 
+  /** Work that waits for its turn, unless the sandbox is removed before that comes. @throws TeleportError `unknownSandbox` */
+  private turn<T>(work: () => Promise<T>): Promise<T> {
+    return this.work.run(() => {
+      this.state.checkThere();
+      return work();
+    });
+  }
+
   /** Something of ours in the files of a branch: never in the middle of a checkpoint, which has all of it or nothing. */
   edit<T>(branch: string | undefined, work: (branch: Branch) => Promise<T>): Promise<T> {
-    return this.work.run(() => {
+    return this.turn(() => {
       const found = this.branches.get(branch);
       found.unasked = false;
       return work(found);
@@ -215,7 +223,7 @@ export class Sandbox {
 
   /** @throws TeleportError `noNetwork`; then all is as it was */
   setNetwork(mode: NetworkMode): Promise<void> {
-    return this.work.run(() => this.branches.setNetwork(mode));
+    return this.turn(() => this.branches.setNetwork(mode));
   }
 
   /** @throws TeleportError `gatewayTaken` */
@@ -256,12 +264,12 @@ export class Sandbox {
 
   /** An explicit checkpoint always makes one. */
   createCheckpoint(words: Words, branchId?: string): Promise<{ checkpoint: Checkpoint; steps: Steps }> {
-    return this.work.run(() => this.takeCheckpoint(words, branchId));
+    return this.turn(() => this.takeCheckpoint(words, branchId));
   }
 
   /** None, and null, where another was made of the branch while this one waited for its turn. */
   createCheckpointAfter(last: string, words: Words, branchId: string): Promise<{ checkpoint: Checkpoint } | null> {
-    return this.work.run(async () =>
+    return this.turn(async () =>
       this.branches.get(branchId).record.checkpoint === last ? await this.takeCheckpoint(words, branchId) : null,
     );
   }
@@ -333,7 +341,7 @@ export class Sandbox {
       waking = resolve;
     });
     const own = this.waking;
-    const moved = this.work.run(() => work(waking));
+    const moved = this.turn(() => work(waking));
     const over = (): void => {
       waking(null);
       if (this.waking === own) this.waking = Promise.resolve(null);
@@ -471,7 +479,7 @@ export class Sandbox {
   }
 
   stop(options: { discard: boolean }): Promise<string | null> {
-    return this.work.run(async () => {
+    return this.turn(async () => {
       let saved: string | null = null;
       const head = this.state.record.head ? this.branches.live.get(this.state.record.head) : undefined;
       if (head && !options.discard) {
@@ -489,10 +497,13 @@ export class Sandbox {
 
   /** @returns bytes freed. @throws TeleportError `checkpointInUse` */
   delete(checkpoint: string): Promise<number> {
-    return this.work.run(async () => {
-      await this.branches.dropStandby(checkpoint);
-      return await this.catalogue.remove(checkpoint, this.branches.needed());
-    });
+    return this.turn(() =>
+      this.catalogue.remove(
+        checkpoint,
+        () => this.branches.needed(),
+        () => this.branches.dropStandby(checkpoint),
+      ),
+    );
   }
 
   /** `gone`: called once it is no sandbox any more. What it took up, thousands of layers perhaps, is free when this comes back. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import {
   existsSync,
   linkSync,
@@ -396,6 +397,62 @@ describe('a sandbox', () => {
     utimesSync(manifest, 0, 1);
     assert.deepEqual(((await listed()) as unknown[])[0], [kept, false]);
     assert.ok(!existsSync(folder));
+  });
+
+  it('stands by though what that proves cannot be written', async () => {
+    const { checkpoint } = await connection.request('checkpoint/create', { sandbox });
+    const manifest = join(helper.state, 'volume/sandboxes', sandbox, 'checkpoints', checkpoint.id, 'manifest.json');
+    execFileSync('chattr', ['+i', manifest]);
+    try {
+      await helper.standsBy(sandbox, checkpoint.id);
+      await sleep(100);
+    } finally {
+      execFileSync('chattr', ['-i', manifest]);
+    }
+    assert.match(readFileSync(manifest, 'utf8'), /"verified": false/, 'it was made while nothing could be written');
+    assert.equal((await rollback(checkpoint.id, true)).path, 'warm');
+  });
+
+  it('deletes no checkpoint under a fork: whichever comes first is done, the other refused', async () => {
+    const outcomes = new Set<string>();
+    const logged = helper.logText().length;
+    for (const ahead of [0, 0, 1, 1, 2, 3, 5]) {
+      const { checkpoint } = await run(`echo ${ahead} > kept; mkdir -p d; seq 200 | sed s:^:d/: | xargs touch`);
+      await rollback('k0', true);
+      const at = { sandbox, checkpoint: checkpoint!.id };
+      const deleted = code(connection.request('checkpoint/delete', at));
+      await sleep(ahead);
+      const forked = connection.request('branch/fork', at);
+      const outcome = await Promise.all([deleted, code(forked)]);
+      outcomes.add(String(outcome));
+      if (outcome[1] !== 'no error') continue;
+      const { branch } = await forked;
+      assert.equal((await run('cat kept; ls d | wc -l', { branch, checkpoint: false })).text, `${ahead}\n200\n`);
+      await connection.request('branch/discard', { sandbox, branch });
+    }
+    // Some were about to be made durable.
+    assert.doesNotMatch(helper.logText().slice(logged), /ENOENT/);
+    for (const one of outcomes)
+      assert.ok(['no error,unknownCheckpoint', 'checkpointInUse,no error'].includes(one), one);
+  });
+
+  it('is not there any more for what is asked while it is removed', async () => {
+    const { checkpoint } = await run('true');
+    await helper.standsBy(sandbox, checkpoint!.id);
+    const at = { sandbox, checkpoint: checkpoint!.id };
+    const asked = await Promise.all([
+      code(connection.request('sandbox/remove', { sandbox })),
+      code(connection.request('branch/fork', at)),
+      code(connection.request('checkpoint/rollback', { ...at, discard: true })),
+      code(connection.request('checkpoint/create', { sandbox })),
+      code(connection.request('sandbox/start', { sandbox })),
+    ]);
+    assert.deepEqual(asked, ['no error', ...Array(4).fill('unknownSandbox')]);
+    assert.deepEqual(
+      helper.liveBranches().filter((path) => path.includes(`/${sandbox}-`)),
+      [],
+    );
+    sandbox = '';
   });
 
   it('refuses what is not there, and paths that lead out', async () => {
