@@ -68,6 +68,7 @@ function document(): string {
     'Requests can be cancelled by `$/cancelRequest`.',
     '`expect` names checkpoints that the caller will probably go to next, the likeliest first: up to three stand by then. It holds until it comes again; `[]` takes it back.',
     'One that does not exist is refused before anything is done; one that is deleted later is passed over.',
+    'A checkpoint becomes `durable` and `verified` in the background, in either order, each told of by `checkpoint/changed` when it is so; one without the other can be for long, or for good.',
     '',
     '## Requests',
     '',

@@ -3,7 +3,7 @@
  * goes to their checkpoint, each by one. One that is still being made is waited for, by one: that is sooner than beginning another.
  * Whoever asks for one moment over and over then need not wait for the next as long again: that is made beside it.
  */
-import { CriuError } from '../engine/criu.ts';
+import { CriuError, type Reason } from '../engine/criu.ts';
 import type { Memory } from '../engine/memory.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import { dismissed, hasRoom } from '../sandbox/policy.ts';
@@ -29,10 +29,13 @@ const AT_ONCE = 2;
 /** Whoever takes one after another has taken it by then. */
 const RESTED_MS = 60;
 
+/** What the machine lacked at that moment, or nobody knows, says nothing of the checkpoint. */
+const OF_THE_MACHINE: ReadonlySet<Reason> = new Set(['noSpace', 'noMemory', 'limit', 'unsaid']);
+
 /** CRIU looked at the image and said no, or the image is damaged. All else (a full volume, CRIU killed) says nothing of the checkpoint. */
 function isBroken(error: unknown): boolean {
   if (error instanceof TeleportError && error.code !== 'restoreFailed') return error.code === 'checkpointDamaged';
-  if (error instanceof CriuError) return error.code === 'refused';
+  if (error instanceof CriuError) return error.code === 'refused' && !OF_THE_MACHINE.has(error.reason);
   return error instanceof Error && error.cause !== undefined && isBroken(error.cause);
 }
 

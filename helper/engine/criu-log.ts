@@ -33,9 +33,12 @@ export type Reason =
   // the machine
   | 'noSpace'
   | 'noMemory'
+  | 'limit'
   | 'tcpRepair'
   | 'otherUser'
   | 'tooOld'
+  // no line tells: where CRIU can begin no process for its work, say
+  | 'unsaid'
   | 'unknown';
 
 export interface Explanation {
@@ -212,6 +215,13 @@ const RULES: Rule[] = [
   },
   { when: /Cannot allocate memory|Out of memory/, reason: 'noMemory', say: () => 'Memory ran out.' },
   {
+    // As many processes as are allowed: each place where CRIU makes one says it in its own words.
+    when: /Resource temporarily unavailable/,
+    reason: 'limit',
+    say: () => 'Something was not to be had just then; as a rule there are as many processes as are allowed.',
+  },
+  { when: /Too many open files/, reason: 'limit', say: () => 'As many files are open as the machine allows.' },
+  {
     when: /File (\S+) has bad (size|mode|build-ID)/,
     reason: 'fileChanged',
     resource: (m) => `/${strip(m[1]!)}`,
@@ -282,7 +292,7 @@ export function explain(log: string): Explanation {
   }
   const words =
     quoted.length > 0 ? `It said: ${quoted.map((line) => line.replace(/\.?$/, '.')).join(' ')}` : lastWords(log);
-  return { summary: words, reason: 'unknown', pid: pidOf(errors), quoted };
+  return { summary: words, reason: told.length ? 'unknown' : 'unsaid', pid: pidOf(errors), quoted };
 }
 
 /** "Error (criu/x.c:12): y" without time, place and the process that wrote it. */

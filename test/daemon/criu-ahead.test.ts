@@ -77,14 +77,14 @@ describe('a CRIU that is begun ahead of a restore', function () {
     ['there is no image', back, [() => renameSync(image(), `${image()}-`), () => renameSync(`${image()}-`, image())]],
     ["a checkpoint's folder cannot be made", () => rig.checkpoint(), locked('checkpoints')],
   ];
-  for (const [name, act, [before, after]] of cases)
+  for (const [name, act, [spoil, mend]] of cases)
     it(`is ended where it is not come to, as is one for a dump: ${name}`, async () => {
       for (let n = 0; n < 4; n++) {
-        before();
+        spoil();
         try {
           await assert.rejects(act());
         } finally {
-          after();
+          mend();
         }
         await back();
         await rig.aheadOnce();

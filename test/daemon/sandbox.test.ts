@@ -13,9 +13,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '../../helper/client/connection.ts';
+import { v1Mount } from '../../helper/engine/limits.ts';
 import { TeleportError } from '../../helper/protocol/errors.ts';
 import type { Params, Result } from '../../helper/protocol/methods.ts';
 import { HelperProcess, needsMachine, workspace } from './helper-process.ts';
@@ -411,6 +412,26 @@ describe('a sandbox', () => {
     }
     assert.match(readFileSync(manifest, 'utf8'), /"verified": false/, 'it was made while nothing could be written');
     assert.equal((await rollback(checkpoint.id, true)).path, 'warm');
+  });
+
+  it('holds nothing against a checkpoint that could not be restored for want of processes', async () => {
+    await run('for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done', { checkpoint: false });
+    const own = helper.cgroups().at(-1)!;
+    const v1 = v1Mount('pids', readFileSync('/proc/self/mountinfo', 'utf8'));
+    const group = v1 ? join(v1, basename(own)) : own;
+    const there = Number(readFileSync(join(group, 'pids.current'), 'utf8'));
+    writeFileSync(join(group, 'pids.max'), String(there + 5));
+    let checkpoint: string;
+    try {
+      ({ id: checkpoint } = (await connection.request('checkpoint/create', { sandbox })).checkpoint);
+      const refused = await code(connection.request('branch/fork', { sandbox, checkpoint }));
+      assert.equal(refused, 'restoreFailed');
+      await sleep(1000); // a standby of it is tried, too
+    } finally {
+      writeFileSync(join(group, 'pids.max'), 'max');
+    }
+    assert.equal((await rollback(checkpoint, true)).checkpoint, checkpoint);
+    assert.equal((await run('jobs -r | wc -l', { checkpoint: false })).text, '8\n');
   });
 
   it('deletes no checkpoint under a fork: whichever comes first is done, the other refused', async () => {

@@ -106,6 +106,11 @@ Error (criu/cr-dump.c:1545): Dump files (pid: 22561) failed with -1\n`,
       { reason: 'fileLock', pid: undefined, resource: 'a file lock' },
     ],
     [
+      'a limit of processes',
+      "Error (criu/cr-restore.c:1234): Can't fork for 9: Resource temporarily unavailable\n",
+      { reason: 'limit', pid: undefined, resource: undefined },
+    ],
+    [
       'a connection in the queue',
       `Error (criu/sk-inet.c:185): inet: In-flight connection (l) for b1dc
 Error (criu/sk-inet.c:186): inet: In-flight connections can be ignored with the --skip-in-flight option.
