@@ -1,6 +1,8 @@
 /** A sandbox's live branches and its standbys: made, found again after a restart, taken, ended. */
 
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { activate, type Ground, type Live, launch, startTimeOf } from '../engine/branch.ts';
 import { Cgroup } from '../engine/cgroup.ts';
@@ -28,6 +30,8 @@ import { readRecord, writeRecord } from './store.ts';
 
 /** Rollbacks and forks remembered, to tell which checkpoints will be wanted. */
 const ACCESSES = 200;
+/** Who goes from one moment to the next has left it by then. */
+const SETTLED_MS = 100;
 const STANDBY_LIMITS = { count: Number(process.env.TELEPORT_ENV_STANDBYS ?? 3), bytes: 2 ** 30 };
 
 export class Branches {
@@ -147,6 +151,7 @@ export class Branches {
     const branch = this.branch(record, live, this.state.layout.branch(id));
     try {
       this.connect(live.pid, { adopted: true });
+      await rm(branch.layout.taken, { recursive: true, force: true }); // of what was written since then nothing is known
       if (record.role === 'standby' && id !== head) {
         this.standbys.adopt(branch);
         return;
@@ -475,7 +480,17 @@ export class Branches {
       if (this.state.removed || !head) return;
       head.beginDump(this.state.around.machine);
       this.ahead.fill();
+      await this.takeAhead(head);
     });
+  }
+
+  /** When it is on the disk what the head comes from, and that is still the head: whoever goes from one moment to the next needs none. */
+  private async takeAhead(head: Branch): Promise<void> {
+    const { checkpoint } = head.record;
+    if (head.live.writes.since === null) return;
+    await Promise.all([sleep(SETTLED_MS), this.catalogue.makeDurable(checkpoint).catch(() => {})]); // told by whoever asked for it
+    if (this.state.removed || this.live.get(this.state.record.head ?? '') !== head) return;
+    if (head.record.checkpoint === checkpoint) await head.live.writes.takeAhead(head.layout.taken);
   }
 
   /** Memory that a standby takes. */

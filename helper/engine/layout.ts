@@ -10,7 +10,7 @@
  *     sandboxes/s1/skeleton/              masks and /dev, over the base
  *     sandboxes/s1/checkpoints/k1/        manifest.json, layer/, image/, perhaps flat/ (its layer and those below it as one,
  *                                         which can then be deleted)
- *     sandboxes/s1/branches/b1/           branch.json, upper/, work/, root/ (the mount point)
+ *     sandboxes/s1/branches/b1/           branch.json, upper/, work/, root/ (the mount point), taken/
  */
 import { join } from 'node:path';
 
@@ -88,9 +88,12 @@ export class BranchLayout {
   readonly upper: string;
   readonly work: string;
   readonly root: string;
+  /** What the next image takes over from the one before, as far as that was done ahead. */
+  readonly taken: string;
   readonly file: string;
   constructor(dir: string) {
     this.dir = dir;
+    this.taken = join(dir, 'taken');
     this.upper = join(dir, 'upper');
     this.work = join(dir, 'work');
     this.root = join(dir, 'root');

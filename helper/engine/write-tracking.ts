@@ -4,7 +4,7 @@
  * of ours between two dumps. Whoever loses them loses nothing else: all that they stood for reads as written.
  */
 import { closeSync, constants, existsSync, readdirSync, rmSync } from 'node:fs';
-import { copyFile, open, readdir, rm } from 'node:fs/promises';
+import { copyFile, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { CriuOptions, DumpOptions } from './criu-options.ts';
 import { copyOnWriteByBlocks } from './extents.ts';
@@ -25,10 +25,38 @@ function tidy(image: string): void {
   for (const name of readdirSync(image)) if (name === 'parent' || name.startsWith('taken-')) rmSync(join(image, name));
 }
 
+/** @returns the file system can */
+async function clone(since: string, dir: string): Promise<boolean> {
+  let shared = false;
+  copyOnWriteByBlocks(dir);
+  for (const name of await readdir(since)) {
+    const number = /^pages-(\d+)\.img$/.exec(name)?.[1];
+    if (!number) continue;
+    const path = join(since, name);
+    const file = await open(path, 'r');
+    try {
+      await file.datasync();
+      if ((await file.stat()).size < WORTH_BYTES) continue;
+    } finally {
+      await file.close();
+    }
+    const taken = join(dir, `taken-${number}.img`);
+    // Where the file system cannot, CRIU copies what it needs.
+    const cloned = copyFile(path, taken, constants.COPYFILE_FICLONE_FORCE).then(() => true);
+    if (await cloned.catch(() => false)) shared = true;
+    else await rm(taken, { force: true });
+  }
+  return shared;
+}
+
 export class WriteTracking {
   private socket: number | null = null;
   private last: string | null = null;
   private ended = false;
+  /** What of the image before was taken over ahead, and where that is, or will be. */
+  private ahead: { since: string; dir: string; shared: Promise<boolean> } | null = null;
+  /** One after the other: they are all about one folder. */
+  private lastAhead: Promise<unknown> = Promise.resolve();
 
   /** Folder of the image that the next dump may take pages over from; null where all of it has to be written. */
   get since(): string | null {
@@ -52,26 +80,36 @@ export class WriteTracking {
     }
   }
 
+  /**
+   * Does it while nobody waits: of an image in 50,000 pieces, as dumps of scattered pages leave it, that is a second. A dump of what is
+   * written since that same image has it then; what failed is done by that one.
+   * @param dir to be made, in the file system of the images; it goes with the branch
+   */
+  async takeAhead(dir: string): Promise<void> {
+    const { since } = this;
+    if (since === null || this.ended || this.ahead?.since === since) return;
+    const shared = this.inOrder(async () => {
+      await rm(dir, { recursive: true, force: true }); // of the image before that
+      if (this.ended || this.since !== since) return false;
+      await mkdir(dir, { mode: 0o700 });
+      return await clone(since, dir);
+    });
+    this.ahead = { since, dir, shared };
+    await shared.catch(() => {});
+  }
+
+  private inOrder<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.lastAhead.then(work, work);
+    this.lastAhead = done;
+    return done;
+  }
+
   private async take(since: string, image: string): Promise<boolean> {
-    let shared = false;
+    const { ahead } = this;
+    const shared = ahead?.since === since ? await ahead.shared.catch(() => null) : null;
+    if (!ahead || shared === null) return await clone(since, image);
     copyOnWriteByBlocks(image);
-    for (const name of await readdir(since)) {
-      const number = /^pages-(\d+)\.img$/.exec(name)?.[1];
-      if (!number) continue;
-      const path = join(since, name);
-      const file = await open(path, 'r');
-      try {
-        await file.datasync();
-        if ((await file.stat()).size < WORTH_BYTES) continue;
-      } finally {
-        await file.close();
-      }
-      const taken = join(image, `taken-${number}.img`);
-      // Where the file system cannot, CRIU copies what it needs.
-      const cloned = copyFile(path, taken, constants.COPYFILE_FICLONE_FORCE).then(() => true);
-      if (await cloned.catch(() => false)) shared = true;
-      else await rm(taken, { force: true });
-    }
+    for (const name of await readdir(ahead.dir)) await rename(join(ahead.dir, name), join(image, name));
     return shared;
   }
 
@@ -86,6 +124,7 @@ export class WriteTracking {
   options(image: string): Pick<DumpOptions, 'parentImg' | 'writeTrackSk'> {
     const { since } = this;
     this.last = null; // unless it succeeds
+    this.ahead = null; // used up, or of another image
     return { ...this.keeping(), ...(since === null ? {} : { parentImg: relative(image, since) }) };
   }
 
@@ -107,8 +146,16 @@ export class WriteTracking {
   /** All reads as written. */
   forget(): void {
     this.last = null;
+    this.dropAhead();
     if (this.socket !== null) closeSync(this.socket);
     this.socket = null;
+  }
+
+  /** The blocks of an image that may be deleted now are held no longer. */
+  private dropAhead(): void {
+    const { ahead } = this;
+    this.ahead = null;
+    if (ahead) this.inOrder(() => rm(ahead.dir, { recursive: true, force: true })).catch(() => {}); // then with the branch
   }
 
   /** With the branch. */

@@ -11,6 +11,7 @@ import {
   readFileSync,
   readSync,
   rmSync,
+  statSync,
   truncateSync,
   writeSync,
 } from 'node:fs';
@@ -265,6 +266,39 @@ describe('memory that was not written', () => {
     const first = await save();
     assert.ok(first.bytes > whole, `${first.bytes} bytes, and nobody knew what was written`);
     assert.ok((await save()).bytes < 8 * MB, 'and then they do again');
+  });
+
+  it('is taken over while nobody waits, by whatever is the head, and not kept by a helper that knows nothing of it', async () => {
+    const inodes = (dir: string, named: RegExp): number[] =>
+      existsSync(dir)
+        ? readdirSync(dir).flatMap((name) => (named.test(name) ? [statSync(join(dir, name)).ino] : []))
+        : [];
+    const ahead = async (): Promise<string> => {
+      const { head } = (await connection.request('sandbox/get', { sandbox })).sandbox;
+      return join(helper.state, 'volume/sandboxes', sandbox, 'branches', head!, 'taken');
+    };
+    const taken = async (): Promise<number> => {
+      const dir = await ahead();
+      for (let tries = 0; !inodes(dir, /^taken-/).length; tries++) {
+        assert.ok(tries < 500, `nothing is in ${dir}`);
+        await sleep(20);
+      }
+      return inodes(dir, /^taken-/)[0]!;
+    };
+    const { id } = await save();
+    const first = await taken();
+    await ask('do', SEED + 4);
+    const sum = await ask('tell');
+    const second = await save();
+    assert.ok(inodes(image(second.id), /^pages-/).includes(first), 'what was taken over became its own');
+    await goTo(id);
+    const other = await taken();
+    await goTo(second.id);
+    assert.equal(await ask('tell'), sum);
+    assert.notEqual(await taken(), other, 'of another image');
+    await helper.restart();
+    connection = await helper.connect();
+    assert.deepEqual(inodes(await ahead(), /./), []);
   });
 
   it('outlives the checkpoint that it was taken over from, whose bytes are then its own', async () => {
