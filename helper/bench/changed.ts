@@ -11,7 +11,8 @@ import type { Subject } from './subject.ts';
 const PERCENTS = [0.1, 1, 10];
 /** At so little the fixed part is most of it: what is small is written whole, and what CRIU tells of each process. */
 const FIXED_MB = 3;
-const SETTLE_MS = 150;
+/** For each MB: by then what the next takes over is taken. One that begins sooner waits for that. */
+const SETTLE_MS = 1.5;
 
 /**
  * All of them in turn, in one program: the image before has the pieces of all.
@@ -33,7 +34,7 @@ export async function changed(bench: Bench, subject: Subject, workload: string, 
     for (const way of ways) {
       await subject.run(touch(way.percent));
       const before = used(volume);
-      await sleep(SETTLE_MS);
+      await sleep(SETTLE_MS * mb);
       const { checkpoint, steps, ms } = await subject.checkpoint();
       way.stopped.push(checkpoint.stoppedMs);
       way.done.push(ms);
@@ -44,7 +45,7 @@ export async function changed(bench: Bench, subject: Subject, workload: string, 
       way.took.push(used(volume) - before);
     }
   for (const { percent, subject, changedMb, stopped, done, told, took, steps } of ways) {
-    const context = `${changedMb} of ${mb} MB written since the one before, one page in ${Math.round(100 / percent)}; that one is durable and its standby there`;
+    const context = `${changedMb} of ${mb} MB written since the one before, one page in ${Math.round(100 / percent)}; ${SETTLE_MS * mb} ms after that was durable and its standby there`;
     const row = { workload, subject, context, steps: medianSteps(steps) };
     add(bench, { ...row, figure: 'checkpoint, payload stopped' }, stopped);
     add(bench, { ...row, figure: 'checkpoint, to done' }, done);
