@@ -55,6 +55,8 @@ export class WriteTracking {
   private ended = false;
   /** What of the image before was taken over ahead, and where that is, or will be. */
   private ahead: { since: string; dir: string; shared: Promise<boolean> } | null = null;
+  /** A dump is about to begin, which takes over what it needs by itself. */
+  private dumping = false;
   /** One after the other: they are all about one folder. */
   private lastAhead: Promise<unknown> = Promise.resolve();
 
@@ -72,6 +74,7 @@ export class WriteTracking {
   async ready(image: string): Promise<boolean> {
     const { since } = this;
     if (since === null) return false;
+    this.dumping = true;
     try {
       return await this.take(since, image);
     } catch {
@@ -87,7 +90,7 @@ export class WriteTracking {
    */
   async takeAhead(dir: string): Promise<void> {
     const { since } = this;
-    if (since === null || this.ended || this.ahead?.since === since) return;
+    if (since === null || this.ended || this.dumping || this.ahead?.since === since) return;
     const shared = this.inOrder(async () => {
       await rm(dir, { recursive: true, force: true }); // of the image before that
       if (this.ended || this.since !== since) return false;
@@ -125,6 +128,7 @@ export class WriteTracking {
     const { since } = this;
     this.last = null; // unless it succeeds
     this.ahead = null; // used up, or of another image
+    this.dumping = false;
     return { ...this.keeping(), ...(since === null ? {} : { parentImg: relative(image, since) }) };
   }
 
@@ -146,6 +150,7 @@ export class WriteTracking {
   /** All reads as written. */
   forget(): void {
     this.last = null;
+    this.dumping = false;
     this.dropAhead();
     if (this.socket !== null) closeSync(this.socket);
     this.socket = null;
