@@ -111,6 +111,7 @@ export class WriteTracking {
     const { ahead } = this;
     const shared = ahead?.since === since ? await ahead.shared.catch(() => null) : null;
     if (!ahead || shared === null) return await clone(since, image);
+    this.ahead = null; // used up: a dump that is tried again takes it over by itself
     copyOnWriteByBlocks(image);
     for (const name of await readdir(ahead.dir)) await rename(join(ahead.dir, name), join(image, name));
     return shared;

@@ -30,7 +30,7 @@ describe('what is asked for inside', () => {
       ['rollback', 'k99999999999'],
       ['rollback', 'k3', '--expect', 'k4,'],
       ['checkpoint', '--expect', 's2'],
-      ['checkpoint', '--expect', 'k1,'.repeat(200) + 'k1'],
+      ['checkpoint', '--expect', `${'k1,'.repeat(200)}k1`],
       ['status', '--expect', 'k1'],
       ['__proto__'],
       ['\u0000'],
