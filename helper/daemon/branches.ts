@@ -71,16 +71,7 @@ export class Branches {
     this.standbys = new Standbys(
       {
         make: (checkpoint) => this.make(checkpoint, 'standby', new Steps()),
-        proven: (checkpoint, problem) => {
-          try {
-            this.catalogue.proven(checkpoint, problem);
-          } catch (error) {
-            // It is known, and only not written: what was made of it is as good.
-            this.state.around.log(`${this.state.record.id}/${checkpoint}: ${(error as Error).message}`);
-          }
-          // It may have stood in the place of one that was hinted at.
-          if (this.hints.length && !this.state.removed) this.refill();
-        },
+        proven: (checkpoint, problem) => this.proven(checkpoint, problem),
         bytesOf: (checkpoint) => this.bytesOf(checkpoint),
         unproven: () => (STANDBY_LIMITS.count > 0 ? this.catalogue.unproven() : []),
         end: (branch, reason) => this.state.later(() => branch.end(reason)),
@@ -387,7 +378,21 @@ export class Branches {
         this.state.later(() => standby.end('standby lost'));
       }
     }
-    return { branch: await this.make(checkpoint, role, steps), path: 'cold' };
+    const branch = await this.make(checkpoint, role, steps);
+    this.state.later(async () => this.proven(checkpoint, null));
+    return { branch, path: 'cold' };
+  }
+
+  /** A restore of it succeeded, or did not. Throws nothing. */
+  private proven(checkpoint: string, problem: string | null): void {
+    try {
+      this.catalogue.proven(checkpoint, problem);
+    } catch (error) {
+      // It is known, and only not written: what was made of it is as good.
+      this.state.around.log(`${this.state.record.id}/${checkpoint}: ${(error as Error).message}`);
+    }
+    // It may have stood in the place of one that was hinted at.
+    if (this.hints.length && !this.state.removed) this.refill();
   }
 
   /** Changes neither the tree nor the head, so many can be made side by side. */

@@ -26,11 +26,17 @@ describe('a CRIU that is begun ahead of a restore', function () {
     assert.equal(await rig.run(`${alive}; echo $X`), 'kept\n');
   }
 
-  it('restores the branch that it was begun for', async () => {
+  it('restores the branch that it was begun for, which proves the checkpoint', async () => {
+    const isProven = async (): Promise<boolean> => {
+      const { checkpoints } = await rig.connection.request('checkpoint/list', { sandbox: rig.sandbox });
+      return checkpoints.find(({ id }) => id === checkpoint)!.state.verified;
+    };
+    assert.equal(await isProven(), false, 'no standby was made of it');
     for (let n = 0; n < 3; n++) {
       await rig.coldRollback(checkpoint, 'ahead');
       await isThere();
     }
+    for (let tries = 0; !(await isProven()); tries++, await sleep(20)) assert.ok(tries < 250, 'it was gone back to');
   });
 
   it('killed while it waits, is known to be gone: another restores, and the next is begun ahead again', async () => {

@@ -10,6 +10,8 @@ import type { Result } from '../../helper/protocol/methods.ts';
 import { HelperProcess } from '../daemon/helper-process.ts';
 import { makeWorkspace, namesIn, type Selection, starting } from './catalogue.ts';
 
+/** What the helper does after its answer is done by then: it has the next CRIU begun in place of one that was killed, too. */
+const AFTERWARDS_MS = 100;
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 export class Rig {
@@ -168,7 +170,10 @@ export class Rig {
   async coldRollback(checkpoint: string, begun: 'ahead' | 'on demand' = 'ahead'): Promise<void> {
     if (this.makesStandbys) await this.killStandby(checkpoint);
     await this.aheadOnce();
-    if (begun === 'on demand') await this.killAhead();
+    if (begun === 'on demand') {
+      await sleep(AFTERWARDS_MS);
+      await this.killAhead();
+    }
     const ahead = this.ahead();
     const { path, head } = await this.move(checkpoint, []);
     assert.equal(path, 'cold', 'way of the rollback');

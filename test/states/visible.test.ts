@@ -91,7 +91,7 @@ describe('what a process sees of a change of branch', function () {
     it(title, async () => {
       const ask = 'touch ask; while [ $(wc -l < told) -lt 2 ]; do sleep 0.02; done; tail -1 told';
       await rig.run(
-        `rm -f ask; python3 -B programs/${program}.py > told 2>&1 &\nwhile ! grep -qs ready told; do sleep 0.02; done`,
+        `rm -f ask told; python3 -B programs/${program}.py > told 2>&1 &\nwhile ! grep -qs ready told; do sleep 0.02; done`,
       );
       const taken = await rig.checkpoint();
       assert.equal(await rig.run(ask), `${before}\n`, 'after the checkpoint nothing is different');
