@@ -225,6 +225,7 @@ describe('the real CRIU', function () {
         'map-ahead',
         'root-cgroup',
         'notify-only',
+        'anonymous-scan',
       ]);
   });
 
