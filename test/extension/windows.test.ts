@@ -254,6 +254,7 @@ describe('windows of the extension, with the real helper', function () {
           (await other.request('port/list', { sandbox: id, branch })).ports.some(({ port }) => port === 8123),
         );
       // Each has a line of its own in the tree, the fork's in the fork.
+      await first.sandboxes((rows) => rows.some((row) => /^Live fork/.test(row.label) && row.expanded === false)); // it has its port
       await first.row(/^Live fork/).click();
       await first.sandboxes((rows) => rows.filter(({ label }) => label === '8123').length === 2);
       await first.inline(/^Live fork/, 'Discard live fork');
