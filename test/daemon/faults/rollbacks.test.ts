@@ -68,7 +68,7 @@ describe('many rollbacks', function () {
     // Counted with the sandbox stopped: how many stand by, or are begun ahead, varies while it runs.
     const stop = { sandbox, discard: true };
     await world.connection.request('sandbox/stop', stop);
-    const before = await settled(helper, { trash: 0, branches: 0, processes: 0 });
+    const before = await settled(helper, { trash: 0, branches: 0, processes: 0, groups: 0 });
     const held = await steady(helper);
     await world.connection.request('sandbox/start', { sandbox });
     const kinds = descriptors(helper.pid).sort();
