@@ -379,7 +379,7 @@ export class Branches {
       }
     }
     const branch = await this.make(checkpoint, role, steps);
-    this.state.later(async () => this.proven(checkpoint, null));
+    if (!manifest.verified) this.state.later(async () => this.proven(checkpoint, null));
     return { branch, path: 'cold' };
   }
 
