@@ -479,6 +479,7 @@ export class Branches {
     this.standbys.want(
       [...first, ...wanted.filter((id) => !first.includes(id))].slice(0, STANDBY_LIMITS.count),
       AFTER_REPLY_MS,
+      this.hints,
     );
     this.state.later(async () => {
       const head = this.live.get(this.state.record.head ?? '');

@@ -10,7 +10,7 @@ import type { NotificationName, NotificationParams } from '../protocol/methods.t
 import type { Limits } from '../protocol/model.ts';
 import type { SandboxRecord } from '../sandbox/records.ts';
 import type { Base } from './bases.ts';
-import type { StandbyMemory } from './standbys.ts';
+import type { StandbyBudget } from './standby-budget.ts';
 import { writeRecord } from './store.ts';
 
 /** Numbers are written ahead by that much, so that a crash gives none twice. People type those of checkpoints: no gaps. */
@@ -25,7 +25,7 @@ export interface Surroundings {
   base: Base;
   networks: Networks;
   linked: LinkedNames;
-  standbys: StandbyMemory;
+  standbys: StandbyBudget;
   notify<N extends NotificationName>(owner: number, name: N, params: NotificationParams<N>): void;
   /** Whether a client is there that would be notified. */
   heard(owner: number): boolean;

@@ -14,6 +14,7 @@ import { LinkedNames } from '../engine/linked-names.ts';
 import type { Machine } from '../engine/machine.ts';
 import { Networks } from '../engine/network.ts';
 import type { Pins } from '../engine/pins.ts';
+import { processors } from '../engine/processors.ts';
 import { refillReserve } from '../engine/reserve.ts';
 import { makeSkeleton, toolFolders } from '../engine/skeleton.ts';
 import { Steps } from '../engine/steps.ts';
@@ -45,7 +46,7 @@ import { portsOf } from './ports.ts';
 import { Sandbox } from './sandbox.ts';
 import { AFTER_REPLY_MS, type Surroundings } from './sandbox-state.ts';
 import type { Ran } from './shell.ts';
-import { StandbyMemory } from './standbys.ts';
+import { StandbyBudget } from './standby-budget.ts';
 import { readRecord } from './store.ts';
 import { Watches } from './watches.ts';
 import { whyFailed } from './why.ts';
@@ -94,7 +95,7 @@ export class Service {
   private incomplete = false;
   private readonly networks: Networks;
   private readonly linked = new LinkedNames();
-  private readonly standbys = new StandbyMemory();
+  private readonly standbys = new StandbyBudget(processors);
   private readonly watches: Watches;
   private needs: Promise<Need[]> | null = null;
 

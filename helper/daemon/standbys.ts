@@ -8,6 +8,7 @@ import type { Memory } from '../engine/memory.ts';
 import { TeleportError } from '../protocol/errors.ts';
 import { dismissed, hasRoom } from '../sandbox/policy.ts';
 import type { Branch } from './branch.ts';
+import type { StandbyBudget } from './standby-budget.ts';
 
 export interface Workshop {
   /** A frozen branch of the checkpoint. Rejects where the checkpoint can't be restored. */
@@ -42,6 +43,9 @@ function isBroken(error: unknown): boolean {
 /** When nobody has asked for anything for so long, and all that is wanted stands by, one checkpoint is proven, and after as long another. */
 const IDLE_MS = 400;
 
+/** So often it is looked whether programs leave time for the next. */
+const PACE_MS = 25;
+
 /** So often it is looked whether one is too old or memory scarce, while there are any; and whether it still is, where that forbade any. */
 const LOOK_MS = 5000;
 
@@ -62,37 +66,23 @@ interface Making {
   proof: boolean;
 }
 
-/** What the standbys of all sandboxes take together. */
-export class StandbyMemory {
-  private readonly users = new Set<Standbys>();
-
-  add(user: Standbys): void {
-    this.users.add(user);
-  }
-
-  /** Of one that has none any more. */
-  delete(user: Standbys): void {
-    this.users.delete(user);
-  }
-
-  get bytes(): number {
-    return [...this.users].reduce((sum, { bytes }) => sum + bytes, 0);
-  }
-}
-
 export class Standbys {
   private readonly shop: Workshop;
   private readonly left: () => Memory;
   private ready: Ready[] = [];
   private making: Making[] = [];
   private wanted: string[] = [];
+  /** Of those that are wanted, what a caller said it will go to. */
+  private asked: ReadonlySet<string> = new Set();
+  /** Somebody went to a checkpoint since the last was made: whoever does needs the next. */
+  private owed = false;
   private timer: NodeJS.Timeout | null = null;
   private look: NodeJS.Timeout | null = null;
   private closed = false;
   private readonly lookMs: number;
   private readonly idleMs: number;
   private readonly now: () => number;
-  private readonly together: StandbyMemory;
+  private readonly together: StandbyBudget;
   /** None was made, or tried, since the last wish. */
   private untried = false;
   /** Tried since the last wish, in vain, but nothing that speaks against the checkpoint. */
@@ -105,7 +95,7 @@ export class Standbys {
   constructor(
     shop: Workshop,
     left: () => Memory,
-    together: StandbyMemory,
+    together: StandbyBudget,
     { lookMs = LOOK_MS, idleMs = IDLE_MS, now = () => performance.now() } = {},
   ) {
     this.shop = shop;
@@ -159,6 +149,7 @@ export class Standbys {
 
   /** Resolves with null where there is none. Who takes it owns it. */
   async take(checkpoint: string): Promise<Branch | null> {
+    this.owed = true;
     const making = this.making.find((one) => one.checkpoint === checkpoint && !one.claimed);
     if (!this.count(checkpoint) && making) {
       making.claimed = true;
@@ -169,9 +160,13 @@ export class Standbys {
     return at < 0 ? null : this.ready.splice(at, 1)[0]!.branch;
   }
 
-  /** What should stand by, best first, a checkpoint as often as standbys of it are wanted. Begins after `delayMs` in which nothing else was wanted. */
-  want(checkpoints: string[], delayMs: number): void {
+  /**
+   * What should stand by, best first, a checkpoint as often as standbys of it are wanted. Begins after `delayMs` in which nothing else
+   * was wanted; where programs need all processors, at the pace of what is left, but for those `asked` for.
+   */
+  want(checkpoints: string[], delayMs: number, asked: Iterable<string> = []): void {
     this.wanted = checkpoints;
+    this.asked = new Set(asked);
     this.untried = true;
     this.inVain.clear();
     if (this.timer) clearTimeout(this.timer);
@@ -212,6 +207,11 @@ export class Standbys {
       }
       // Another is under way: when it is made, its loop goes on.
       if (!this.isTurnOf(next)) return;
+      if (!this.owed && !this.asked.has(next) && !this.together.isTimely()) {
+        this.workIn(PACE_MS, idle);
+        return;
+      }
+      this.owed = false;
       const proof = !wanted.includes(next);
       if (!proof) this.untried = false;
       const making: Making = {
@@ -222,7 +222,7 @@ export class Standbys {
         proof,
       };
       this.together.add(this);
-      making.made = this.build(making);
+      making.made = this.together.timed(() => this.build(making));
       this.making.push(making);
       await making.made;
       this.making.splice(this.making.indexOf(making), 1);
@@ -275,19 +275,21 @@ export class Standbys {
 
   /** Ends those that stand in the way of a deletion, and could as well be made anew. */
   dropThose(stale: (branch: Branch) => boolean): void {
-    const [going, staying] = [
-      this.ready.filter((one) => stale(one.branch)),
-      this.ready.filter((one) => !stale(one.branch)),
-    ];
-    this.ready = staying;
-    for (const { branch } of going) this.shop.end(branch, 'it stands on layers that are to be deleted');
+    for (const { branch } of this.pick((one) => stale(one.branch)))
+      this.shop.end(branch, 'it stands on layers that are to be deleted');
+  }
+
+  private pick(which: (one: Ready) => boolean): Ready[] {
+    const picked = this.ready.filter(which);
+    this.ready = this.ready.filter((one) => !picked.includes(one));
+    return picked;
   }
 
   /** Ends those of a checkpoint that is to be deleted. */
   async drop(checkpoint: string): Promise<void> {
     this.wanted = this.wanted.filter((id) => id !== checkpoint);
     await Promise.all(this.making.filter((one) => one.checkpoint === checkpoint).map((one) => one.made));
-    for (let branch = await this.take(checkpoint); branch; branch = await this.take(checkpoint))
+    for (const { branch } of this.pick((one) => one.checkpoint === checkpoint))
       this.shop.end(branch, 'its checkpoint was deleted');
   }
 

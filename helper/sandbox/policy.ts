@@ -174,3 +174,28 @@ export function hasRoom(bytes: number, taken: number, memory: MemoryLeft): boole
     taken + bytes <= Math.max(total * SHARE, SMALL_SHARE) && !isScarce({ ...memory, available: available - bytes })
   );
 }
+
+/** How busy the machine is, all times milliseconds. */
+export interface Load {
+  /** Of any clock that goes on. */
+  at: number;
+  /** In which processors had nothing to do, all of them together, since any moment. */
+  idle: number;
+  processors: number;
+}
+
+/** With less than that many processors idle, programs need all of them. */
+const IDLE_PROCESSORS = 0.5;
+/** Of the time of all processors, what making standbys may take then. */
+const BUSY_SHARE = 0.05;
+
+/**
+ * Whether one may be made that nobody asked for, so that those made before took only what others left, or little.
+ * @param begun the load when the last one was begun
+ * @param tookMs until that one was made
+ */
+export function isTimely(begun: Load, tookMs: number, now: Load): boolean {
+  const passed = now.at - begun.at;
+  const left = now.idle - begun.idle >= passed * IDLE_PROCESSORS;
+  return left || tookMs <= passed * now.processors * BUSY_SHARE;
+}

@@ -4,8 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Branch } from '../../helper/daemon/branch.ts';
-import { StandbyMemory, Standbys } from '../../helper/daemon/standbys.ts';
+import { StandbyBudget } from '../../helper/daemon/standby-budget.ts';
+import { Standbys } from '../../helper/daemon/standbys.ts';
 import { type Memory, memory, readMemory } from '../../helper/engine/memory.ts';
+import { processors, readProcessors } from '../../helper/engine/processors.ts';
 import { STANDBY_AGE_MS } from '../../helper/sandbox/policy.ts';
 
 describe('standbys', () => {
@@ -21,7 +23,9 @@ describe('standbys', () => {
   let large: string;
   /** Time goes on by as much as a standby may age. */
   let later: boolean;
-  let together: StandbyMemory;
+  /** Processors that have nothing to do. */
+  let idle: number;
+  let together: StandbyBudget;
   let standbys: Standbys;
 
   beforeEach(() => {
@@ -34,7 +38,14 @@ describe('standbys', () => {
     bytes = 1e6;
     large = '';
     later = false;
-    together = new StandbyMemory();
+    idle = 2;
+    const looked = { at: performance.now(), idle: 0 };
+    together = new StandbyBudget(() => {
+      const at = performance.now();
+      looked.idle += (at - looked.at) * idle;
+      looked.at = at;
+      return { ...looked, processors: 2 };
+    });
     standbys = new Standbys(
       {
         make: (checkpoint) => {
@@ -330,6 +341,87 @@ describe('standbys', () => {
     );
   });
 
+  describe('while programs need all processors', () => {
+    beforeEach(() => {
+      idle = 0;
+    });
+    /** Takes 20 ms, of two processors: a twentieth of 200 ms. */
+    const makeOne = async (n: number): Promise<number> => {
+      await until(() => made.length === n);
+      const begun = performance.now();
+      await sleep(20);
+      finish[n - 1]!();
+      return begun;
+    };
+
+    it('are made for a small share of the time', async () => {
+      standbys.want(['k1', 'k2', 'k3'], 0);
+      const begun = [await makeOne(1), await makeOne(2), await makeOne(3)];
+      for (const n of [1, 2]) assert.ok(begun[n]! - begun[n - 1]! >= 190, `${begun}`);
+    });
+
+    it('those of all sandboxes together, and what only proves a checkpoint', async () => {
+      const other = new Standbys(
+        {
+          make: async (checkpoint) =>
+            ({ id: `other ${made.push(checkpoint)}`, record: { base: checkpoint } }) as Branch,
+          proven: () => {},
+          rested: () => {},
+          end: () => {},
+          bytesOf: () => 1,
+          unproven: () => [],
+        },
+        () => left,
+        together,
+      );
+      unproven = ['k7'];
+      standbys.want(['k1'], 0);
+      const begun = await makeOne(1);
+      other.want(['k9'], 0);
+      await until(() => made.length === 2);
+      assert.ok(performance.now() - begun >= 190);
+      await until(() => made.length === 3);
+      assert.deepEqual(made, ['k1', 'k9', 'k7']);
+      await other.close('the test is over');
+    });
+
+    it('go on at once when there is time again', async () => {
+      standbys.want(['k1', 'k2'], 0);
+      await until(() => made.length === 1);
+      await sleep(200); // 2 s of rest
+      finish[0]!();
+      await sleep(60);
+      assert.equal(made.length, 1);
+      idle = 1;
+      const begun = performance.now();
+      await until(() => made.length === 2);
+      assert.ok(performance.now() - begun < 1000, 'when half a processor was idle on the mean since it began');
+    });
+
+    it('one who goes to a checkpoint has the next made at once, and what a caller asked for is', async () => {
+      standbys.want(['k1', 'k1'], 0);
+      await until(() => made.length === 1);
+      await sleep(200); // 2 s of rest
+      finish[0]!();
+      await until(() => standbys.all.length === 1);
+      await sleep(60);
+      assert.deepEqual(made, ['k1']);
+      await standbys.take('k1');
+      standbys.want(['k1', 'k2', 'k3', 'k4'], 0, ['k3']);
+      await until(() => made.length === 2);
+      await sleep(100); // 1 s of rest
+      finish[1]!();
+      await sleep(60);
+      assert.deepEqual(made, ['k1', 'k1'], 'one for one');
+      standbys.want(['k3', 'k1', 'k2', 'k4'], 0, ['k3']);
+      await until(() => made.length === 3);
+      await sleep(100);
+      finish[2]!();
+      await sleep(60);
+      assert.deepEqual(made, ['k1', 'k1', 'k3']);
+    });
+  });
+
   it('all of a checkpoint that is deleted are ended', async () => {
     standbys.want(['k1', 'k1', 'k2'], 0);
     await makeAll(3);
@@ -356,5 +448,15 @@ describe('the memory that is left', () => {
     const here = memory();
     assert.deepEqual(Object.keys(memory('/sys/fs/cgroup/unified/teleport-env')), Object.keys(here));
     assert.ok(here.available > 0 && here.total >= here.available && here.stalled >= 0);
+  });
+});
+
+describe('the time that processors have left', () => {
+  it('is read from the kernel', () => {
+    const text =
+      'cpu  100 5 50 7000 30 0 2 0 0 0\ncpu0 50 2 25 3500 15 0 1 0 0 0\ncpu1 50 3 25 3500 15 0 1 0 0 0\nintr 5 0 0\nctxt 9\n';
+    assert.deepEqual(readProcessors(text, 7), { at: 7, idle: 70_300, processors: 2 });
+    const here = processors();
+    assert.ok(here.processors >= 1 && here.idle >= 0 && here.at > 0);
   });
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type Access, dismissed, isScarce, STANDBY_AGE_MS, wishes } from '../../helper/sandbox/policy.ts';
+import { type Access, dismissed, isScarce, isTimely, STANDBY_AGE_MS, wishes } from '../../helper/sandbox/policy.ts';
 import type { Node } from '../../helper/sandbox/tree.ts';
 import { recorded, warmShare } from './recording.ts';
 import { type Policy, Replay } from './replay.ts';
@@ -188,5 +188,23 @@ describe('the policy of standbys', () => {
     const standing = [1, 2, 3].map((since) => ({ checkpoint: 'k1', since }));
     assert.deepEqual(dismissed(standing, ['k1', 'k1'], 10, plenty), [standing[2]]);
     assert.deepEqual(dismissed(standing, ['k1', 'k1', 'k1'], 10, plenty), []);
+  });
+});
+
+describe('the time to make the next standby', () => {
+  const begun = { at: 1000, idle: 50_000, processors: 4 };
+  const after = (ms: number, idle: number): typeof begun => ({ ...begun, at: begun.at + ms, idle: begun.idle + idle });
+
+  it('is at once where programs left half a processor idle', () => {
+    assert.ok(isTimely(begun, 30, after(30, 15)));
+    assert.ok(!isTimely(begun, 30, after(30, 14)));
+    assert.ok(isTimely(begun, 30, after(100, 60)), 'they did later');
+  });
+
+  it('is, where they need all, when the last took a twentieth of the time of all processors', () => {
+    assert.ok(!isTimely(begun, 30, after(149, 0)));
+    assert.ok(isTimely(begun, 30, after(150, 0)), 'a fifth of one of four');
+    assert.ok(!isTimely({ ...begun, processors: 1 }, 30, { ...after(599, 0), processors: 1 }));
+    assert.ok(isTimely({ ...begun, processors: 1 }, 30, { ...after(600, 0), processors: 1 }));
   });
 });
