@@ -9,6 +9,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statfsSync,
@@ -150,5 +151,18 @@ export async function openRun(path: string): Promise<string> {
   mkdirSync(cache, { recursive: true });
   // Of a CRIU that was killed when it wrote it: none would ever keep anything again. A distribution's keeps it in /run itself.
   for (const dir of [cache, run]) rmSync(join(dir, 'criu.kdat.tmp'), { force: true });
+  removeForgotten(cache);
   return run;
+}
+
+/** No restore takes that long. To remove a folder that another helper's restores in would unmount what is in it. */
+const FORGOTTEN_MS = 3_600_000;
+
+/** Folders in which a CRIU that was killed put a tree of mounts together (`own-folder`): empty, as those mounts went with it. */
+function removeForgotten(dir: string): void {
+  for (const name of readdirSync(dir).filter((one) => one.startsWith('.criu.mntns.'))) {
+    const path = join(dir, name);
+    const { mtimeMs } = statSync(path, { throwIfNoEntry: false }) ?? { mtimeMs: Date.now() };
+    if (Date.now() - mtimeMs > FORGOTTEN_MS) rmSync(path, { recursive: true, force: true });
+  }
 }

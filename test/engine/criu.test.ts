@@ -226,6 +226,7 @@ describe('the real CRIU', function () {
         'root-cgroup',
         'notify-only',
         'anonymous-scan',
+        'own-folder',
       ]);
   });
 

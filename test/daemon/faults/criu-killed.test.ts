@@ -1,5 +1,7 @@
 /** CRIU or PID 1 is killed at every step of a checkpoint, a rollback and a fork: the helper says so, and all that was committed is usable. */
 import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, utimesSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FaultPoint } from '../../../helper/engine/fault.ts';
 import { needsMachine } from '../helper-process.ts';
@@ -89,6 +91,8 @@ describe('killed while nothing stands by', function () {
   }
 
   it('CRIU, at each of its steps: the checkpoint, the rollback or the fork fails by name, the head goes on', async () => {
+    const leftOf = (dir: string): string[] => readdirSync(dir).filter((name) => name.startsWith('.criu.mntns.'));
+    const inTmp = leftOf('/tmp');
     let failed = 0;
     const moments = [
       ...DUMPING.map((point) => ['checkpoint', point] as const),
@@ -106,6 +110,19 @@ describe('killed while nothing stands by', function () {
     }
     assert.ok(failed >= moments.length * 0.7, `${failed} of ${moments.length} were in time`);
     note('CRIU killed at its steps', { faults: moments.length, failed });
+
+    const own = join(world.helper.dir, 'run/criu/teleport-env');
+    const left = leftOf(own);
+    assert.ok(left.length > 0, 'one that is killed while it restores leaves a folder');
+    assert.deepEqual(
+      leftOf('/tmp').filter((name) => !inTmp.includes(name)),
+      [],
+    );
+    for (const name of left) utimesSync(join(own, name), Date.now() / 1000 - 7200, Date.now() / 1000 - 7200);
+    const restoring = '.criu.mntns.is in use';
+    mkdirSync(join(own, restoring));
+    await world.restart();
+    assert.deepEqual(leftOf(own), [restoring], 'a helper that starts removes what nobody can be restoring in');
   });
 
   it('CRIU, between its steps: what ended along with it is named, and the checkpoints hold', async () => {
