@@ -13,6 +13,8 @@ const SIZES = [
   { figure: 'small workspace to ready', folders: 5, files: 10, mostMs: 500, goal: 'p50 ≤ 500 ms' },
 ];
 const BYTES = 3000;
+/** No further round is begun then: to remove what was copied takes longer than to copy it. */
+const MOST_MS = 180_000;
 
 /** From the request to a sandbox whose programs can be run. In turn with what it cannot do without: a copy, a sandbox of nothing. */
 export async function copyInWorkload(bench: Bench): Promise<void> {
@@ -32,7 +34,8 @@ export async function copyInWorkload(bench: Bench): Promise<void> {
       fill(workspace, folders, files);
       const samples: number[] = [];
       const parts: StepTime[][] = [];
-      for (let i = 0; i < bench.rounds; i++) {
+      const begunAll = performance.now();
+      for (let i = 0; i < bench.rounds && performance.now() - begunAll < MOST_MS; i++) {
         samples.push(await made(workspace));
         const begun = performance.now();
         execFileSync('cp', ['-a', workspace, copy]);
@@ -44,7 +47,8 @@ export async function copyInWorkload(bench: Bench): Promise<void> {
         ]);
       }
       const context = `${folders * files} files of ${BYTES} bytes in ${folders} folders`;
-      const row = { workload: 'copy-in', figure, subject: 'ours', context, steps: medianSteps(parts) };
+      const few = `these took more than ${MOST_MS / 1000} s`;
+      const row = { workload: 'copy-in', figure, subject: 'ours', context, few, steps: medianSteps(parts) };
       add(bench, row, samples, { text: goal, holds: (s) => s.p50 <= mostMs });
     } finally {
       for (const folder of [workspace, nothing, copy]) rmSync(folder, { recursive: true, force: true });
