@@ -43,6 +43,8 @@ export class Branches {
   gateway: Gateway | null = null;
   private accesses: Access[] = [];
   private hints: string[] = [];
+  /** Those, and what was told since: they count from the next `refill` on. */
+  private told: string[] = [];
   /** Branches under way, with the checkpoints whose layers they stand on. */
   private readonly making = new Set<{ role: BranchRecord['role']; base: string; layers: string[] }>();
   /** Forks under way: their checkpoints must stay. */
@@ -74,6 +76,7 @@ export class Branches {
         proven: (checkpoint, problem) => this.proven(checkpoint, problem),
         bytesOf: (checkpoint) => this.bytesOf(checkpoint),
         unproven: () => (STANDBY_LIMITS.count > 0 ? this.catalogue.unproven() : []),
+        isBusy: () => this.state.work.busy || this.leases.size > 0,
         end: (branch, reason) => this.state.later(() => branch.end(reason)),
         rested: (branch) => {
           const listened = this.live.get(this.state.record.head ?? '')?.sessions.listeners.size ?? 0;
@@ -392,7 +395,7 @@ export class Branches {
       this.state.around.log(`${this.state.record.id}/${checkpoint}: ${(error as Error).message}`);
     }
     // It may have stood in the place of one that was hinted at.
-    if (this.hints.length && !this.state.removed) this.refill();
+    if (this.hints.length && !this.state.removed && this.state.record.head) this.wish();
   }
 
   /** Changes neither the tree nor the head, so many can be made side by side. */
@@ -466,8 +469,20 @@ export class Branches {
 
   /** Standbys for what is likely to be wanted next. */
   refill(): void {
+    this.hints = this.told;
     if (this.state.removed || !this.state.record.head) return;
     this.standbys.open();
+    this.wish();
+    this.state.later(async () => {
+      const head = this.live.get(this.state.record.head ?? '');
+      if (this.state.removed || !head) return;
+      head.beginDump(this.state.around.machine);
+      this.ahead.fill();
+      await this.takeAhead(head);
+    });
+  }
+
+  private wish(): void {
     const { current } = this.state.record;
     const now = performance.now();
     const size = (id: string): number => this.bytesOf(id);
@@ -481,13 +496,6 @@ export class Branches {
       AFTER_REPLY_MS,
       this.hints,
     );
-    this.state.later(async () => {
-      const head = this.live.get(this.state.record.head ?? '');
-      if (this.state.removed || !head) return;
-      head.beginDump(this.state.around.machine);
-      this.ahead.fill();
-      await this.takeAhead(head);
-    });
   }
 
   /** When it is on the disk what the head comes from, and that is still the head: whoever goes from one moment to the next needs none. */
@@ -519,6 +527,6 @@ export class Branches {
   expect(checkpoints: string[] | undefined): void {
     if (!checkpoints) return;
     for (const id of checkpoints) this.catalogue.get(id);
-    this.hints = checkpoints;
+    this.told = checkpoints;
   }
 }

@@ -10,6 +10,7 @@ import type { NotificationName, NotificationParams } from '../protocol/methods.t
 import type { Limits } from '../protocol/model.ts';
 import type { SandboxRecord } from '../sandbox/records.ts';
 import type { Base } from './bases.ts';
+import { Mutex } from './mutex.ts';
 import type { StandbyBudget } from './standby-budget.ts';
 import { writeRecord } from './store.ts';
 
@@ -44,6 +45,8 @@ export class SandboxState {
   removed = false;
   /** Not a sandbox yet: its record is written last. */
   beginning = false;
+  /** What changes the tree, the head or a branch's files, one after the other. */
+  readonly work = new Mutex();
   private readonly background = new Set<Promise<void>>();
 
   constructor(record: SandboxRecord, layout: SandboxLayout, around: Surroundings) {

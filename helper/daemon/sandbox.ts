@@ -28,7 +28,6 @@ import { Checkpointer } from './checkpointer.ts';
 import type { Client } from './client.ts';
 import { Gateway, takenError } from './gateway.ts';
 import { Inside } from './inside/inside.ts';
-import { Mutex } from './mutex.ts';
 import { REPLY_MS, SandboxState, type Surroundings } from './sandbox-state.ts';
 import type { Listener } from './sessions.ts';
 import { writeRecord } from './store.ts';
@@ -42,7 +41,6 @@ export class Sandbox {
   readonly branches: Branches;
   private readonly checkpointer: Checkpointer;
   private readonly inside = new Inside(this);
-  private readonly work = new Mutex();
   /** Settles when the head is no longer being replaced. */
   private moving: Promise<unknown> = Promise.resolve();
   /** The standby that is to be the head, null where it is none. */
@@ -206,7 +204,7 @@ export class Sandbox {
 
   /** Work that waits for its turn, unless the sandbox is removed before that comes. @throws TeleportError `unknownSandbox` */
   private turn<T>(work: () => Promise<T>): Promise<T> {
-    return this.work.run(() => {
+    return this.state.work.run(() => {
       this.state.checkThere();
       return work();
     });
@@ -511,7 +509,7 @@ export class Sandbox {
     this.state.removed = true;
     this.branches.ports.stop();
     this.inside.close();
-    await this.work.run(() => this.branches.endAll('the sandbox was removed'));
+    await this.state.work.run(() => this.branches.endAll('the sandbox was removed'));
     // Not within `work`: what is under way in the background waits for its turn there, and then sees `removed`.
     await this.state.idle();
     faultPoint('remove:ended');

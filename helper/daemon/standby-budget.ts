@@ -1,5 +1,5 @@
 /** What the standbys of all sandboxes take together: of memory, and of the processors' time where programs need all of it. */
-import { isTimely, type Load } from '../sandbox/policy.ts';
+import { type Load, restMs } from '../sandbox/policy.ts';
 
 export interface User {
   /** Of memory. */
@@ -9,7 +9,10 @@ export interface User {
 export class StandbyBudget {
   private readonly users = new Set<User>();
   private readonly load: () => Load;
-  private last: { begun: Load; tookMs: number } | null = null;
+  /** Of those that nobody asked for: when the first of the last ones was begun, what they took, and how many are under way. */
+  private begun: Load | null = null;
+  private tookMs = 0;
+  private underWay = 0;
 
   /** @param load tells how busy the machine is */
   constructor(load: () => Load) {
@@ -29,19 +32,23 @@ export class StandbyBudget {
     return [...this.users].reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  /** Whether one may be made that nobody asked for: programs left time, or the last one is long enough ago. */
-  isTimely(): boolean {
-    return this.last === null || isTimely(this.last.begun, this.last.tookMs, this.load());
+  /** How long one that nobody asked for is to wait, as far as is known now: milliseconds. */
+  restMs(): number {
+    return this.begun ? restMs(this.begun, this.underWay ? Number.POSITIVE_INFINITY : this.tookMs, this.load()) : 0;
   }
 
-  /** One was begun; it counts until the next is. */
-  async timed<T>(make: () => Promise<T>): Promise<T> {
-    const begun = this.load();
-    this.last = { begun, tookMs: 0 };
-    try {
-      return await make();
-    } finally {
-      this.last = { begun, tookMs: this.load().at - begun.at };
+  /** One that nobody asked for is begun. @returns to be called when it is made */
+  begin(): () => void {
+    const load = this.load();
+    if (!this.underWay) {
+      this.begun = load;
+      this.tookMs = 0;
     }
+    this.underWay++;
+    const begun = performance.now();
+    return () => {
+      this.underWay--;
+      this.tookMs += performance.now() - begun;
+    };
   }
 }

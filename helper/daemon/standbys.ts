@@ -22,6 +22,8 @@ export interface Workshop {
   bytesOf(checkpoint: string): number;
   /** Checkpoints of which nobody knows yet whether they can be restored, the first to be tried first. */
   unproven(): string[];
+  /** Somebody waits for a checkpoint or a restore. */
+  isBusy(): boolean;
 }
 
 /** Of a checkpoint that is fanned out, while somebody waits for the first of them. */
@@ -43,8 +45,9 @@ function isBroken(error: unknown): boolean {
 /** When nobody has asked for anything for so long, and all that is wanted stands by, one checkpoint is proven, and after as long another. */
 const IDLE_MS = 400;
 
-/** So often it is looked whether programs leave time for the next. */
-const PACE_MS = 25;
+/** So often it is looked whether programs leave time for the next, and whether somebody still waits for something else. */
+const PACE_MS = 100;
+const BUSY_MS = 20;
 
 /** So often it is looked whether one is too old or memory scarce, while there are any; and whether it still is, where that forbade any. */
 const LOOK_MS = 5000;
@@ -74,8 +77,9 @@ export class Standbys {
   private wanted: string[] = [];
   /** Of those that are wanted, what a caller said it will go to. */
   private asked: ReadonlySet<string> = new Set();
-  /** Somebody went to a checkpoint since the last was made: whoever does needs the next. */
-  private owed = false;
+  /** Times that somebody went to a checkpoint, for which none was made yet: whoever does needs the next. Counted from the next wish on. */
+  private owed = 0;
+  private taken = 0;
   private timer: NodeJS.Timeout | null = null;
   private look: NodeJS.Timeout | null = null;
   private closed = false;
@@ -149,13 +153,14 @@ export class Standbys {
 
   /** Resolves with null where there is none. Who takes it owns it. */
   async take(checkpoint: string): Promise<Branch | null> {
-    this.owed = true;
     const making = this.making.find((one) => one.checkpoint === checkpoint && !one.claimed);
     if (!this.count(checkpoint) && making) {
       making.claimed = true;
+      this.owed++;
       void this.work();
       return await making.made;
     }
+    this.taken++;
     const at = this.ready.findIndex((one) => one.checkpoint === checkpoint);
     return at < 0 ? null : this.ready.splice(at, 1)[0]!.branch;
   }
@@ -167,6 +172,8 @@ export class Standbys {
   want(checkpoints: string[], delayMs: number, asked: Iterable<string> = []): void {
     this.wanted = checkpoints;
     this.asked = new Set(asked);
+    this.owed = Math.min(this.owed + this.taken, checkpoints.length);
+    this.taken = 0;
     this.untried = true;
     this.inVain.clear();
     if (this.timer) clearTimeout(this.timer);
@@ -195,9 +202,9 @@ export class Standbys {
       const unproven = this.unproven();
       // One that is too large is in the way of none that is not.
       const [taken, left] = [this.together.bytes, this.left()];
-      const next = [...wanted, ...(idle ? unproven : [])].find((checkpoint) =>
-        hasRoom(this.shop.bytesOf(checkpoint), taken, left),
-      );
+      const possible = [...wanted, ...(idle ? unproven : [])];
+      const hasRoomFor = (checkpoint: string): boolean => hasRoom(this.shop.bytesOf(checkpoint), taken, left);
+      let next = possible.find(hasRoomFor);
       if (!next) {
         if (this.making.length) return;
         // The first also proves the checkpoint, for which nobody would ask again. Further ones can do without.
@@ -205,15 +212,19 @@ export class Standbys {
         else if (unproven.length) this.workIn(this.idleMs, true);
         return;
       }
-      // Another is under way: when it is made, its loop goes on.
-      if (!this.isTurnOf(next)) return;
-      if (!this.owed && !this.asked.has(next) && !this.together.isTimely()) {
-        this.workIn(PACE_MS, idle);
+      const restMs = this.owed ? 0 : this.restMs();
+      // What was asked for waits for none that was not.
+      if (restMs && !this.asked.has(next)) next = possible.find((one) => this.asked.has(one) && hasRoomFor(one));
+      if (!next) {
+        if (!this.making.length) this.workIn(restMs, idle);
         return;
       }
-      this.owed = false;
+      // Another is under way: when it is made, its loop goes on.
+      if (!this.isTurnOf(next)) return;
       const proof = !wanted.includes(next);
       if (!proof) this.untried = false;
+      const end = this.asked.has(next) || this.owed ? null : this.together.begin();
+      if (this.owed && !this.asked.has(next)) this.owed--;
       const making: Making = {
         checkpoint: next,
         bytes: this.shop.bytesOf(next),
@@ -222,12 +233,18 @@ export class Standbys {
         proof,
       };
       this.together.add(this);
-      making.made = this.together.timed(() => this.build(making));
+      making.made = this.build(making);
       this.making.push(making);
       await making.made;
+      end?.();
       this.making.splice(this.making.indexOf(making), 1);
       idle = false;
     }
+  }
+
+  /** How long one that nobody asked for waits at least until it is looked again. */
+  private restMs(): number {
+    return this.shop.isBusy() ? BUSY_MS : Math.min(this.together.restMs(), PACE_MS);
   }
 
   private unproven(): string[] {
@@ -299,6 +316,7 @@ export class Standbys {
     if (this.timer) clearTimeout(this.timer);
     this.timer = null;
     this.wanted = [];
+    this.owed = this.taken = 0;
     await this.made();
     for (const { branch } of this.ready.splice(0)) this.shop.end(branch, reason);
     this.together.delete(this);

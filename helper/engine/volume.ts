@@ -11,6 +11,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statfsSync,
   statSync,
@@ -163,6 +164,6 @@ function removeForgotten(dir: string): void {
   for (const name of readdirSync(dir).filter((one) => one.startsWith('.criu.mntns.'))) {
     const path = join(dir, name);
     const { mtimeMs } = statSync(path, { throwIfNoEntry: false }) ?? { mtimeMs: Date.now() };
-    if (Date.now() - mtimeMs > FORGOTTEN_MS) rmSync(path, { recursive: true, force: true });
+    if (Date.now() - mtimeMs > FORGOTTEN_MS) rmdirSync(path);
   }
 }

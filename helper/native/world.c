@@ -103,7 +103,7 @@ fail:
   return -1;
 }
 
-static void mount_overlay_by_string(const struct world *w) {
+static int mount_overlay_by_string(const struct world *w) {
   size_t size = 8192, used = 0;
   char *data = malloc(size);
   used += (size_t)snprintf(data, size, "lowerdir=");
@@ -116,8 +116,22 @@ static void mount_overlay_by_string(const struct world *w) {
     errno = E2BIG;
     die("overlay options");
   }
-  if (mount("overlay", w->root, "overlay", 0, data)) die("mount overlay");
+  int r = mount("overlay", w->root, "overlay", 0, data);
   free(data);
+  return r;
+}
+
+static int mount_overlay(const struct world *w) {
+  if (!mount_overlay_by_layer(w)) return 0;
+  return errno == EINVAL || errno == ENOSYS ? mount_overlay_by_string(w) : -1;
+}
+
+/* A volatile upper directory is refused (EIO, Linux 5.11) as long as nobody was told of an error in writing to its file system. */
+static int hear_of_errors(const char *dir) {
+  int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  if (syncfs(fd)) fprintf(stderr, "teleport-init: the volume could not be written to: %s\n", strerror(errno));
+  return close(fd);
 }
 
 void enter_namespaces(const struct world *w) {
@@ -133,10 +147,8 @@ void enter_namespaces(const struct world *w) {
 
 void mount_world(const struct world *w) {
   if (w->chdir && chdir(w->chdir)) die(w->chdir);
-  if (w->root && w->nlowers && mount_overlay_by_layer(w)) {
-    if (errno != EINVAL && errno != ENOSYS) die("mount overlay");
-    mount_overlay_by_string(w);
-  }
+  if (!w->root || !w->nlowers || !mount_overlay(w)) return;
+  if (errno != EIO || !w->upper || hear_of_errors(w->upper) || mount_overlay(w)) die("mount overlay");
 }
 
 #define READY_FD 4 /* where `serve` finds the pipe on which the launcher waits */

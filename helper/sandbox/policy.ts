@@ -190,12 +190,13 @@ const IDLE_PROCESSORS = 0.5;
 const BUSY_SHARE = 0.05;
 
 /**
- * Whether one may be made that nobody asked for, so that those made before took only what others left, or little.
- * @param begun the load when the last one was begun
- * @param tookMs until that one was made
+ * How long those that nobody asked for wait, so that they take only what programs leave, or little.
+ * @param begun the load when the first of the last ones was begun
+ * @param tookMs what making them took since then
+ * @returns milliseconds, 0: the next may be made
  */
-export function isTimely(begun: Load, tookMs: number, now: Load): boolean {
+export function restMs(begun: Load, tookMs: number, now: Load): number {
   const passed = now.at - begun.at;
-  const left = now.idle - begun.idle >= passed * IDLE_PROCESSORS;
-  return left || tookMs <= passed * now.processors * BUSY_SHARE;
+  if (passed > 0 && now.idle - begun.idle >= passed * IDLE_PROCESSORS) return 0;
+  return Math.max(0, tookMs / (now.processors * BUSY_SHARE) - passed);
 }

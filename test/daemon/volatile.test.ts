@@ -1,7 +1,11 @@
 /** What programs in a branch write out, and a branch that ends, wait for no disk: nothing of a branch outlives a power failure anyway. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { OVERLAY_OPTIONS } from '../../helper/engine/init.ts';
 import { Rig } from '../states/rig.ts';
 import { loopsOf } from './census.ts';
 import { needsMachine } from './helper-process.ts';
@@ -50,5 +54,44 @@ describe('the upper directory of a branch', function () {
     const written = forced();
     await durable(await rig.checkpoint());
     assert.ok(forced() > written);
+  });
+});
+
+describe('a file system that could not be written to', function () {
+  this.timeout(30_000);
+  const init = join(__dirname, '../../build/init/teleport-init');
+  let dir: string;
+
+  before(function () {
+    needsMachine(this);
+    dir = mkdtempSync(join(tmpdir(), 'teleport-volatile-'));
+    // An image that is larger than what it lies in.
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'teleport-test', dir]);
+    const image = join(dir, 'image');
+    execFileSync('truncate', ['-s', '256M', image]);
+    execFileSync('mkfs.ext4', ['-q', '-O', '^has_journal', '-E', 'lazy_itable_init=1', image]);
+    mkdirSync(join(dir, 'volume'));
+    execFileSync('mount', ['-o', 'loop,errors=continue', image, join(dir, 'volume')]);
+    for (const name of ['root', 'upper', 'work', 'lower']) mkdirSync(join(dir, 'volume', name));
+    writeFileSync(join(dir, 'volume/lower/file'), 'kept');
+  });
+  after(() => {
+    if (!dir) return;
+    execFileSync('umount', ['-R', join(dir, 'volume')]);
+    execFileSync('umount', [dir]);
+    rmdirSync(dir);
+  });
+
+  it('has branches mounted all the same: the kernel refuses that until somebody was told of the error', () => {
+    const volume = join(dir, 'volume');
+    spawnSync('dd', ['if=/dev/zero', `of=${join(volume, 'large')}`, 'bs=1M', 'count=60', 'conv=fsync']);
+    const dirs = `lowerdir=${volume}/lower,upperdir=${volume}/upper,workdir=${volume}/work`;
+    const plain = spawnSync('mount', ['-t', 'overlay', '-o', `${dirs},volatile`, 'overlay', join(volume, 'root')]);
+    assert.notEqual(plain.status, 0, 'the kernel refuses it');
+    const args = ['--net', 'host', '--chdir', volume, '--root', 'root', '--upper', 'upper', '--work', 'work'];
+    const world = [...args, '--options', OVERLAY_OPTIONS, '--lower', 'lower', '--', 'cat', 'root/file'];
+    const entered = spawnSync(init, ['enter', ...world], { encoding: 'utf8' });
+    assert.equal(entered.stdout, 'kept', entered.stderr);
+    assert.match(entered.stderr, /could not be written to/);
   });
 });

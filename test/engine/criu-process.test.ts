@@ -34,7 +34,7 @@ describe('a process of CRIU', () => {
     wanted.proceed(['word']);
     assert.equal(await wanted.ended, 'ended with exit code 3');
     for (let i = 0; i < 100 && descriptors() > before; i++) await sleep(10);
-    assert.equal(descriptors(), before);
+    assert.ok(descriptors() <= before, `${descriptors()}, ${before} before`);
   });
 
   it('that ends while the helper is busy has answered', async () => {

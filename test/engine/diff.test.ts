@@ -108,7 +108,8 @@ describe('diff', function () {
         }
     }
     assert.ok(renamed > 0);
-    assert.equal(fs.readdirSync('/proc/self/fd').length, descriptors);
+    const now = fs.readdirSync('/proc/self/fd').length;
+    assert.ok(now <= descriptors, `${now}, ${descriptors} before`);
   });
 
   describe('of one sandbox', () => {

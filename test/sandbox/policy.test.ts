@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type Access, dismissed, isScarce, isTimely, STANDBY_AGE_MS, wishes } from '../../helper/sandbox/policy.ts';
+import { type Access, dismissed, isScarce, restMs, STANDBY_AGE_MS, wishes } from '../../helper/sandbox/policy.ts';
 import type { Node } from '../../helper/sandbox/tree.ts';
 import { recorded, warmShare } from './recording.ts';
 import { type Policy, Replay } from './replay.ts';
@@ -191,20 +191,25 @@ describe('the policy of standbys', () => {
   });
 });
 
-describe('the time to make the next standby', () => {
+describe('the rest until the next standby', () => {
   const begun = { at: 1000, idle: 50_000, processors: 4 };
-  const after = (ms: number, idle: number): typeof begun => ({ ...begun, at: begun.at + ms, idle: begun.idle + idle });
+  const later = (ms: number, idle: number): typeof begun => ({ ...begun, at: begun.at + ms, idle: begun.idle + idle });
 
-  it('is at once where programs left half a processor idle', () => {
-    assert.ok(isTimely(begun, 30, after(30, 15)));
-    assert.ok(!isTimely(begun, 30, after(30, 14)));
-    assert.ok(isTimely(begun, 30, after(100, 60)), 'they did later');
+  it('is none where programs left half a processor idle', () => {
+    assert.equal(restMs(begun, 30, later(30, 15)), 0);
+    assert.equal(restMs(begun, 30, later(30, 14)), 120);
+    assert.equal(restMs(begun, 30, later(100, 60)), 0, 'they did later');
+    assert.equal(restMs(begun, Number.POSITIVE_INFINITY, later(100, 60)), 0, 'beside one that is made');
   });
 
-  it('is, where they need all, when the last took a twentieth of the time of all processors', () => {
-    assert.ok(!isTimely(begun, 30, after(149, 0)));
-    assert.ok(isTimely(begun, 30, after(150, 0)), 'a fifth of one of four');
-    assert.ok(!isTimely({ ...begun, processors: 1 }, 30, { ...after(599, 0), processors: 1 }));
-    assert.ok(isTimely({ ...begun, processors: 1 }, 30, { ...after(600, 0), processors: 1 }));
+  it('is, where they need all, until making took a twentieth of the time of all processors', () => {
+    assert.equal(restMs(begun, 30, later(149, 0)), 1);
+    assert.equal(restMs(begun, 30, later(150, 0)), 0, 'a fifth of one of four');
+    assert.equal(restMs({ ...begun, processors: 1 }, 30, { ...later(599, 0), processors: 1 }), 1);
+    assert.equal(
+      restMs(begun, Number.POSITIVE_INFINITY, later(0, 0)),
+      Number.POSITIVE_INFINITY,
+      'one is begun just now',
+    );
   });
 });
